@@ -1,0 +1,118 @@
+"""What the operator tells of a CustomizationJob."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from customizer_contract.base import Model
+from customizer_contract.result import ArtifactReference, DatasetFacts, ModelFacts
+from customizer_operator.api.base import Conditions
+from customizer_operator.api.reasons import AttemptOutcome
+
+
+class TrainingPlan(Model):
+    """How the work is spread and how long it is."""
+
+    nodes: int
+    """Pods of an attempt."""
+    gpus_per_node: int
+    """GPUs of a pod; processes with device cpu."""
+    world_size: int
+    """Processes of an attempt."""
+    data_parallel_size: int
+    """Processes that see different samples."""
+    gradient_accumulation_steps: int
+    """Micro batches that a process works through before each optimizer step."""
+    steps_per_epoch: int | None = None
+    """Optimizer steps of an epoch; known after preflight."""
+    total_steps: int | None = None
+    """Optimizer steps of the training; known after preflight."""
+
+
+class JobProgress(Model):
+    """The training as rank 0 told it last."""
+
+    phase: str
+    """What rank 0 is doing."""
+    step: int
+    """Optimizer steps done, those of earlier attempts that were resumed included."""
+    total_steps: int
+    """Optimizer steps of the training."""
+    percent: int
+    """Share of the steps that is done."""
+    epoch: float
+    """Passes over the data, done so far."""
+    train_loss: float | None = None
+    """Mean loss a target token of the newest step, in nats."""
+    validation_loss: float | None = None
+    """Mean loss a target token of the newest validation, in nats."""
+    learning_rate: float | None = None
+    """Learning rate of the newest step."""
+    tokens_per_second: float | None = None
+    """Tokens a second over all processes, padding excluded."""
+    checkpoint_step: int | None = None
+    """Step of the newest complete checkpoint in S3."""
+    steps: str
+    """step and totalSteps for `kubectl get`."""
+    loss: str | None = None
+    """trainLoss for `kubectl get`."""
+    eta: str | None = None
+    """Time left for `kubectl get`."""
+    updated_at: datetime
+    """When rank 0 told this."""
+
+
+class Attempt(Model):
+    """One attempt at the training: one PyTorchJob."""
+
+    number: int
+    """1 for the first."""
+    started_at: datetime
+    """When its PyTorchJob was created."""
+    running_at: datetime | None = None
+    """When all of its pods first ran."""
+    ended_at: datetime | None = None
+    """When it ended."""
+    outcome: AttemptOutcome | None = None
+    """How it ended."""
+    reason: str | None = None
+    """Why it ended, in one word: of the error catalogue where it knows."""
+    message: str | None = Field(None, max_length=2048)
+    """Why it ended, in the words of the first rank that failed."""
+    retryable: bool | None = None
+    """Whether another attempt may end otherwise."""
+    resumed_from_step: int | None = None
+    """Step of the checkpoint that it began with; absent when it began anew."""
+    step: int | None = None
+    """Newest step that it reached."""
+    nodes: list[str] | None = None
+    """Nodes that its pods ran on, by rank."""
+
+
+class CustomizationJobStatus(Model):
+    """What has become of the job."""
+
+    observed_generation: int | None = None
+    """metadata.generation that this was computed for."""
+    state: str | None = None
+    """The conditions in one word, for people."""
+    message: str | None = None
+    """What goes on, or what to do."""
+    plan: TrainingPlan | None = None
+    """How the work is spread and how long it is."""
+    dataset: DatasetFacts | None = None
+    """What preflight found in the data."""
+    model: ModelFacts | None = None
+    """What preflight found in the model."""
+    progress: JobProgress | None = None
+    """The training as rank 0 told it last."""
+    attempt: int | None = None
+    """Number of the newest attempt."""
+    attempts: list[Attempt] | None = Field(None, max_length=200)
+    """Every attempt so far, oldest first."""
+    artifact: ArtifactReference | None = None
+    """The published result."""
+    warnings: list[str] | None = Field(None, max_length=50)
+    """What did not stop the job but should be known."""
+    conditions: Conditions | None = None
+    """The state, aspect by aspect."""

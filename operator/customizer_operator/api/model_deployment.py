@@ -1,0 +1,151 @@
+"""ModelDeployment: a published artifact, or a base model, that answers on an OpenAI-compatible endpoint."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from customizer_contract.base import CelRule, Model
+from customizer_contract.result import ArtifactReference
+from customizer_contract.sources import S3_URI_PATTERN
+from customizer_operator.api.base import Column, Conditions, Names, Resource
+from customizer_operator.api.common import (
+    GpuResource,
+    ModelSource,
+    Name,
+    ObjectStorage,
+    Placement,
+    Quantity,
+    Resources,
+)
+from customizer_operator.api.model_runtime import Runtime
+
+State = Literal["Waiting", "Verifying", "Starting", "Ready", "Updating", "Stopped", "Degraded", "Failed"]
+
+_MEMBERS = "[has(self.customizationJobRef), has(self.artifact), has(self.huggingFace), has(self.s3), " + (
+    "has(self.persistentVolumeClaim)].filter(x, x).size() == 1"
+)
+
+
+class JobReference(Model):
+    """A CustomizationJob of the same namespace."""
+
+    name: Name
+    """Name of the job. The deployment waits for it, and serves what it publishes."""
+
+
+class Artifact(Model):
+    """A published artifact."""
+
+    uri: str = Field(pattern=S3_URI_PATTERN, max_length=1024)
+    """Where it was published: the prefix that holds manifest.json."""
+    manifest_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """sha256 of manifest.json. Another manifest is refused. Default: whatever is there."""
+    base_model: ModelSource | None = None
+    """Where the base model of an adapter is. Default: where it was when the adapter was trained."""
+
+
+class ServedModel(ModelSource):
+    """What is served: exactly one of customizationJobRef, artifact, huggingFace, s3 and persistentVolumeClaim."""
+
+    customization_job_ref: JobReference | None = None
+    """What a CustomizationJob publishes."""
+    artifact: Artifact | None = None
+    """What some job has published."""
+
+    cel_rules = (
+        CelRule(
+            _MEMBERS,
+            "name exactly one of customizationJobRef, artifact, huggingFace, s3 and persistentVolumeClaim",
+        ),
+    )
+
+
+class Service(Model):
+    """The Service in front of the replicas."""
+
+    port: int = Field(8000, ge=1, le=65535)
+    """Its port."""
+
+
+class ModelDeploymentSpec(Placement):
+    """What is served, by what, and where."""
+
+    model: ServedModel
+    """What is served."""
+    runtime: Runtime
+    """The server."""
+    object_storage: ObjectStorage | None = None
+    """How S3 is reached. Default: as the job in customizationJobRef does."""
+    replicas: int = Field(1, ge=0, le=1000)
+    """Servers that share the load; 0 stops them."""
+    resources: Resources | None = None
+    """CPU and memory of a server. GPUs are added by the operator."""
+    gpu_resource: GpuResource = "nvidia.com/gpu"
+    """The resource of which a server takes runtime.tensorParallelSize, on device gpu."""
+    shared_memory: Quantity | None = None
+    """Limit of /dev/shm. Default: half of the node's memory, counted as the pod's."""
+    service: Service = Service()
+    """The Service in front of the replicas."""
+
+
+class ModelStatus(Model):
+    """A model as the server knows it."""
+
+    name: str
+    """What requests name in their `model`."""
+    kind: Literal["adapter", "model", "base"]
+    """adapter or model: what a job has made. base: as it came."""
+    endpoint: Literal["/v1/completions", "/v1/chat/completions"] | None = None
+    """The path that goes with how it was trained; a base model may answer on both."""
+
+
+class ModelDeploymentStatus(Model):
+    """What was found and done."""
+
+    observed_generation: int | None = None
+    """metadata.generation that this status is about."""
+    conditions: Conditions | None = None
+    """One entry an aspect; Ready sums them up."""
+    state: State | None = None
+    """One word for people; programs read the conditions."""
+    message: str | None = None
+    """One sentence for people: what it waits for, or what to change."""
+    url: str | None = None
+    """Address inside the cluster, without /v1."""
+    models: list[ModelStatus] | None = None
+    """Names that every ready replica answers to, the tuned one first."""
+    artifact: ArtifactReference | None = None
+    """The verified artifact; absent for a base model."""
+    replicas: int | None = None
+    """Replicas that exist."""
+    ready_replicas: int | None = None
+    """Replicas that list every model."""
+    verified_digest: str | None = None
+    """sha256 of the serving file that `verify` passed last; another one is verified anew."""
+
+
+class ModelDeployment(Resource):
+    """Serves a fine-tuned or a base model on an OpenAI-compatible endpoint."""
+
+    names: ClassVar[Names] = Names("ModelDeployment", "modeldeployments", "modeldeployment", "md")
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("State", "string", ".status.state", "The conditions in one word"),
+        Column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether every replica answers"),
+        Column("Replicas", "integer", ".status.readyReplicas", "Replicas that answer"),
+        Column("Model", "string", ".status.models[0].name", "What requests name in their `model`"),
+        Column("URL", "string", ".status.url", "Address inside the cluster"),
+        Column("Age", "date", ".metadata.creationTimestamp", "Time since creation"),
+        Column("Message", "string", ".status.message", "What it waits for, or what to change"),
+        Column("Type", "string", ".spec.runtime.type", "The server", priority=1),
+    )
+    cel_rules = (
+        CelRule(
+            "self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$') && size(self.metadata.name) <= 52",
+            "metadata.name must start with a letter, hold only a-z, 0-9 and '-', and be at most 52 characters long",
+        ),
+    )
+
+    spec: ModelDeploymentSpec
+    """What is asked for."""
+    status: ModelDeploymentStatus | None = None
+    """What is."""

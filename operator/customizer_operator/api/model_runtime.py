@@ -1,0 +1,104 @@
+"""The server of a ModelDeployment: which engine, which image, and what it is told."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from customizer_contract.base import CelRule, Model
+from customizer_operator.api.common import Name, ServedName
+
+PORT = 8000
+"""Port of the server in its pods."""
+
+_OURS = (
+    "NIM_ENGINE_MODEL_NAME",
+    "NIM_ENGINE_MODEL_PATH",
+    "NIM_FT_MODEL",
+    "NIM_HTTP_API_PORT",
+    "NIM_MODEL_NAME",
+    "NIM_MODEL_PATH",
+    "NIM_PASSTHROUGH_ARGS",
+    "NIM_PEFT_SOURCE",
+    "NIM_SERVED_MODEL_NAME",
+    "NIM_SERVER_PORT",
+)
+_OUR_ARGUMENTS = ("--model", "--served-model-name", "--port", "--host", "--lora-modules", "--max-lora-rank")
+
+Argument = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class SecretKeySelector(Model):
+    """A key of a Secret of the same namespace."""
+
+    name: Name
+    """Name of the Secret."""
+    key: str = Field(min_length=1, max_length=253)
+    """Key within it."""
+
+
+class ValueFrom(Model):
+    """Where a variable's value comes from."""
+
+    secret_key_ref: SecretKeySelector
+    """A Secret's key."""
+
+
+class EnvVar(Model):
+    """An environment variable."""
+
+    name: str = Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
+    """Name of the variable."""
+    value: str | None = Field(None, max_length=4096)
+    """Its value. Never a secret: use valueFrom."""
+    value_from: ValueFrom | None = None
+    """A Secret that holds the value."""
+
+    cel_rules = (
+        CelRule(
+            "has(self.value) != has(self.valueFrom)",
+            "exactly one of value and valueFrom must be given",
+        ),
+        CelRule(
+            f"!(self.name in {list(_OURS)!r})",
+            "the operator sets this variable from spec; use runtime.servedModelName, runtime.args or spec.model",
+        ),
+    )
+
+
+class Runtime(Model):
+    """The server."""
+
+    type: Literal["MultiLLM", "VLLM"]
+    """MultiLLM: NVIDIA's multi-LLM NIM, which serves any Hugging Face architecture. VLLM: the open image of vLLM."""
+    image: str | None = Field(None, min_length=1, max_length=512)
+    """Image of the server. Default: the one that the operator was installed with for this type."""
+    generation: Literal["Auto", "V1", "V2"] = "Auto"
+    """Whose variables a NIM image obeys: those of 1.x or of 2.x. Auto tells by the image's name and tag."""
+    served_model_name: ServedName | None = None
+    """Name of the tuned model in requests. Default: the artifact's name; of a base model, that of the deployment."""
+    max_model_len: int | None = Field(None, ge=16)
+    """Longest sequence in tokens, prompt and answer together. Default: what the model allows."""
+    tensor_parallel_size: int = Field(1, ge=1, le=16)
+    """GPUs that share the model in each replica."""
+    device: Literal["gpu", "cpu"] | None = None
+    """What the server computes on. Default: that of the job in customizationJobRef, else gpu."""
+    args: list[Argument] | None = Field(None, max_length=32)
+    """More arguments for the engine; they win over the operator's own. Not for NIM 1.x, which takes none."""
+    env: list[EnvVar] | None = Field(None, max_length=32)
+    """More environment variables; they win over the operator's own."""
+
+    cel_rules = (
+        CelRule(
+            "self.type == 'MultiLLM' || self.generation == 'Auto'",
+            "generation is for type: MultiLLM; remove it",
+        ),
+        CelRule(
+            "self.generation != 'V1' || !has(self.args) || size(self.args) == 0",
+            "a NIM of generation V1 takes no arguments; use env, or type: VLLM",
+        ),
+        CelRule(
+            f"!has(self.args) || !self.args.exists(a, a.split('=')[0] in {list(_OUR_ARGUMENTS)!r})",
+            "the operator sets --model, --served-model-name, --host, --port and the --lora-modules; "
+            "use spec.model and runtime.servedModelName",
+        ),
+    )

@@ -1,0 +1,62 @@
+"""Types and reasons of a ModelDeployment's conditions, each documented. Those of `reasons` and of the error catalogue
+(`customizer_contract.errors`) stand beside them."""
+
+from enum import StrEnum
+
+
+class ServingCondition(StrEnum):
+    """Aspects of the state of a ModelDeployment."""
+
+    ARTIFACT_VERIFIED = "ArtifactVerified"
+    """What is to be served was found, and its manifest agrees with what is stored."""
+    AVAILABLE = "Available"
+    """At least one replica lists every model, so that requests are answered."""
+    PROGRESSING = "Progressing"
+    """Replicas are being started or replaced."""
+    READY = "Ready"
+    """Every replica is of the newest spec and lists every model."""
+    RECONCILING = "Reconciling"
+    """The operator works towards the spec (kstatus)."""
+    STALLED = "Stalled"
+    """Nothing goes on until somebody does what the message says (kstatus)."""
+
+
+class ServingReason(StrEnum):
+    """Why a condition is as it is."""
+
+    AS_EXPECTED = "AsExpected"
+    """Nothing to tell."""
+    INVALID_SPEC = "InvalidSpec"
+    """The schema let the spec through but the operator does not understand it: CRD and operator differ in version."""
+    JOB_NOT_FOUND = "JobNotFound"
+    """There is no CustomizationJob of the name that the spec gives."""
+    JOB_NOT_COMPLETE = "JobNotComplete"
+    """The CustomizationJob has not published yet."""
+    JOB_FAILED = "JobFailed"
+    """The CustomizationJob was given up."""
+    IMAGE_NOT_NAMED = "ImageNotNamed"
+    """Neither the spec nor the operator's settings name the server's image."""
+    ARGUMENTS_NOT_TAKEN = "ArgumentsNotTaken"
+    """The image takes no arguments, and the spec gives some."""
+    VERIFYING = "Verifying"
+    """The `verify` Job runs."""
+    VERIFIED = "Verified"
+    """Everything is there and is what it should be."""
+    NOT_VERIFIED = "NotVerified"
+    """There is nothing yet that could be verified."""
+    SERVER_STARTING = "ServerStarting"
+    """Pods stage the weights and load them."""
+    SERVER_CRASHING = "ServerCrashing"
+    """A server's container ends again and again."""
+    MODEL_NOT_LISTED = "ModelNotListed"
+    """A server answers, but not to every name that it should."""
+    REPLICAS_ANSWER = "ReplicasAnswer"
+    """Every replica lists every model."""
+    NO_REPLICA_ANSWERS = "NoReplicaAnswers"
+    """No replica lists every model."""
+    SOME_REPLICAS_ANSWER = "SomeReplicasAnswer"
+    """Fewer replicas than asked for list every model."""
+    ROLLING_OUT = "RollingOut"
+    """Replicas of the newest spec take over one by one."""
+    STOPPED = "Stopped"
+    """spec.replicas is 0."""

@@ -1,0 +1,1 @@
+"""What can be known of a manifest without a cluster: `customizer plan|render|validate -f FILE`."""

@@ -1,0 +1,158 @@
+"""`plan`, `render`, `validate`: each reads manifests and prints; nothing else is touched."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+from customizer_contract.outline import Outline
+from customizer_operator.api.base import Object, Resource
+from customizer_operator.api.customization_job import CustomizationJob, CustomizationJobSpec
+from customizer_operator.api.customization_job_status import TrainingPlan
+from customizer_operator.cli.admission import Verdict, admit, find_kind
+from customizer_operator.cli.documents import UnreadableError, read
+from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job
+from customizer_operator.cli.suggestions import suggest
+from customizer_operator.objects.images import Images
+from customizer_operator.plan.batching import plan_training
+
+FINE, REFUSED, NO_ANSWER = 0, 1, 2
+
+Judged = tuple[type[Resource], Verdict]
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Runs a command and returns its exit code."""
+    chosen = _build_parser().parse_args(arguments)
+    try:
+        judged = _judge(chosen)
+    except UnreadableError as error:
+        sys.stderr.write(f"{error}\n")
+        return NO_ANSWER
+    lines: list[str] = {"plan": _plan, "render": _render, "validate": _validate}[chosen.command](judged, chosen)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return REFUSED if any(verdict.refusals for _, verdict in judged) else FINE
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="customizer", description=__doc__, epilog="exit codes: 0 fine, 1 refused, 2 unreadable"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, words in (
+        ("plan", "how a job is spread over pods and GPUs, and how many steps it takes"),
+        ("render", "every object that the operator would make, as YAML"),
+        ("validate", "what the apiserver would refuse, and why"),
+    ):
+        command = commands.add_parser(name, help=words, description=f"Prints {words}.")
+        command.add_argument("-f", "--filename", action="append", required=True, help="a manifest; - is standard input")
+        command.add_argument("-n", "--namespace", default="default", help="for objects that name none")
+        if name == "plan":
+            command.add_argument("--samples", type=_count, help="samples to train on, those for validation left out")
+        if name == "render":
+            for field in dataclasses.fields(Images):
+                option = f"--{field.name.replace('_', '-')}-image"
+                command.add_argument(option, default=f"customizer-{field.name}".replace("_", "-"), help="image to name")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _judge(chosen: argparse.Namespace) -> list[Judged]:
+    """Reads the objects of ours and judges each; those of other kinds are passed over, and that is said."""
+    judged: list[Judged] = []
+    for item in read(chosen.filename):
+        kind = find_kind(item)
+        if kind is None:
+            sys.stderr.write(f"{item['apiVersion']} {item['kind']}: not a kind of Customizer, passed over\n")
+            continue
+        if isinstance(metadata := item.get("metadata"), dict) and not metadata.get("namespace"):
+            item = {**item, "metadata": {**metadata, "namespace": chosen.namespace}}
+        judged.append((kind, admit(item, kind)))
+    if not judged:
+        raise UnreadableError("there is no CustomizationJob and no ModelDeployment to look at")
+    return judged
+
+
+def _validate(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
+    lines = []
+    for kind, verdict in judged:
+        lines += _tell_refusals(kind, verdict) or [f"{_name(kind, verdict.item)}: valid"]
+    return lines
+
+
+def _plan(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
+    lines = []
+    for kind, verdict in judged:
+        if refused := _tell_refusals(kind, verdict):
+            lines += refused
+            continue
+        outline = _find_outline(verdict.item) if kind is CustomizationJob else None
+        if outline is None:
+            lines.append(f"{_name(kind, verdict.item)}: trains nothing")
+            continue
+        lines += [_name(kind, verdict.item), *_tell_plan(outline, chosen.samples)]
+    return lines
+
+
+def _render(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
+    images = Images(**{field.name: getattr(chosen, f"{field.name}_image") for field in dataclasses.fields(Images)})
+    lines = [f"# The uid {NOT_YET_GIVEN} stands for the one that the apiserver gives."]
+    for kind, verdict in judged:
+        if refused := _tell_refusals(kind, verdict):
+            lines += [f"# {line}" for line in refused]
+            continue
+        if kind is CustomizationJob:
+            objects, unknown = render_job(verdict.item, images), None
+        else:
+            objects, unknown = render_deployment(verdict.item, images)
+        lines += ["---\n" + _dump(item) for item in objects]
+        if unknown is not None:
+            lines.append(f"# {_name(kind, verdict.item)}: {unknown}")
+    return lines
+
+
+def _tell_refusals(kind: type[Resource], verdict: Verdict) -> list[str]:
+    if not verdict.refusals:
+        return []
+    lines = [f"{_name(kind, verdict.item)} is refused:", *(f"  {refusal}" for refusal in verdict.refusals)]
+    if suggestions := suggest(verdict, kind):
+        lines += ["  The nearest that works, one change each:", *(f"    {change}" for change in suggestions)]
+    return lines
+
+
+def _find_outline(item: Object) -> Outline | None:
+    return CustomizationJobSpec.model_validate(item["spec"]).outline
+
+
+def _tell_plan(outline: Outline, samples: int | None) -> list[str]:
+    plan = plan_training(outline, samples)
+    rows = [
+        (field.alias or name, getattr(plan, name), field.description or "")
+        for name, field in TrainingPlan.model_fields.items()
+    ]
+    tokens = outline.global_batch_size * outline.max_seq_length
+    rows.append(("tokensPerStep", tokens, "Tokens of an optimizer step, at most."))
+    return [
+        f"  {name:26} {'-' if value is None else value!s:>12}  {'Give --samples N.' if value is None else words}"
+        for name, value, words in rows
+    ]
+
+
+def _dump(item: Object) -> str:
+    """Writes an object; by way of JSON, since a value that stands twice would become an anchor."""
+    return yaml.safe_dump(json.loads(json.dumps(item)), sort_keys=False, width=120).rstrip()
+
+
+def _name(kind: type[Resource], item: Object) -> str:
+    metadata = item.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return f"{kind.names.kind}/{name or '(without a name)'}"

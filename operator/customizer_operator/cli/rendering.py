@@ -1,0 +1,49 @@
+"""The objects that the operator would make of an object of ours, by the operator's own builders and plans."""
+
+from datetime import UTC, datetime
+
+from customizer_operator.api.base import Object
+from customizer_operator.api.customization_job import CustomizationJob
+from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.objects.images import Images
+from customizer_operator.objects.job_file import build_config_map
+from customizer_operator.objects.preflight import build_preflight
+from customizer_operator.objects.training import build_training
+from customizer_operator.plan.plan import Observed
+from customizer_operator.plan.serving import find_job, plan_deployment
+from customizer_operator.plan.serving_target import Target, find_target
+
+NOT_YET_GIVEN = "00000000-0000-0000-0000-000000000000"
+"""Stands for the uid that the apiserver gives."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def render_job(item: Object, images: Images) -> list[Object]:
+    """Renders the objects of a CustomizationJob and of its first attempt."""
+    job = CustomizationJob.model_validate(_complete(item))
+    return [build_config_map(job), build_preflight(job, images), build_training(job, images, 1)]
+
+
+def render_deployment(item: Object, images: Images) -> tuple[list[Object], str | None]:
+    """Renders the objects of a ModelDeployment, and says what is not known yet."""
+    item = _complete(item)
+    job = find_job(item)
+    if job is not None:
+        return [], f"its objects follow when CustomizationJob {job} has published"
+    plan = plan_deployment(_observe(item), images)
+    target = find_target(ModelDeployment.model_validate(item), None)
+    if not plan.create or not isinstance(target, Target):
+        return list(plan.create), str((plan.status or {}).get("message"))
+    if target.serving.artifact is not None:
+        return list(plan.create), "its Deployment and Service follow from the artifact's manifest, which verify reads"
+    verified = plan_deployment(_observe({**item, "status": {"verifiedDigest": target.digest}}), images)
+    return [*plan.create, *verified.apply], None
+
+
+def _observe(item: Object) -> Observed:
+    return Observed(subject=item, children={}, referenced={}, now=_EPOCH)
+
+
+def _complete(item: Object) -> Object:
+    metadata = {"name": item["metadata"]["name"], "namespace": item["metadata"]["namespace"]}
+    return {**item, "metadata": {**metadata, "uid": NOT_YET_GIVEN, "generation": 1}}

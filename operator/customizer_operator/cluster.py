@@ -1,0 +1,293 @@
+"""The only module that calls the Kubernetes API and the pods. Synchronous: callers run it in threads."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
+from customizer_operator.cache import Cache, take_in
+from customizer_operator.differences import is_within, merge_patch
+from customizer_operator.plan.plan import (
+    Event,
+    EventsOf,
+    Exists,
+    HttpGet,
+    Plan,
+    Question,
+    Reference,
+    Resource,
+    Served,
+    find_resource,
+)
+from customizer_operator.pod_client import PodClient
+
+log = logging.getLogger(__name__)
+
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+"""Digest of what was last applied: tells that a field was taken away, which a comparison cannot see."""
+
+_TIMEOUT = (5, 30)
+_SERVED_MAX_AGE = 10.0
+_MEMORY = 600.0
+_LIST_LIMIT = 500
+_REFUSALS = (400, 403, 422)
+
+
+class ApiError(Exception):
+    """The apiserver refused a request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class RefusedError(ApiError):
+    """The apiserver will not have an object: a quota, a policy or a webhook, which the user may be able to change."""
+
+
+class Cluster:
+    """Reads from the cluster and carries plans out. What it writes it also tells the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        config.load_config()
+        self._api = client.ApiClient()
+        self._cache = cache
+        self._pods = PodClient()
+        self._remembered: dict[Question, tuple[float, object]] = {}
+
+    def refresh(self, resource: Resource, namespace: str | None) -> None:
+        """Lists a resource into the cache. One that the cluster does not know has no objects."""
+        items: list[Object] = []
+        query = {"limit": str(_LIST_LIMIT)}
+        while True:
+            try:
+                page = self._call("GET", _path(resource, namespace), query=query)
+            except ApiError as error:
+                if error.status == 404:
+                    return
+                raise
+            items += [kept for item in page["items"] if (kept := take_in(resource, item)) is not None]
+            token = page["metadata"].get("continue")
+            if not token:
+                break
+            query["continue"] = token
+        self._cache.replace(resource, items, int(page["metadata"]["resourceVersion"]), namespace)
+
+    def answer(self, questions: Iterable[Question]) -> dict[Question, object]:
+        """Answers what a decision asks."""
+        now = time.monotonic()
+        for question in [q for q, (when, _) in self._remembered.items() if now - when > _MEMORY]:
+            self._remembered.pop(question, None)
+        return {question: self._answer(question, now) for question in questions}
+
+    def carry_out(self, subject: Object, resource: Resource, plan: Plan) -> bool:
+        """Makes the cluster as planned; False when the subject has changed meanwhile and must be looked at again.
+
+        Raises RefusedError for an object that the apiserver refuses; then the rest of the plan is not carried out.
+        """
+        namespace = subject["metadata"]["namespace"]
+        try:
+            for item in plan.create:
+                self._create(namespace, item)
+            for item in plan.apply:
+                self._apply(namespace, item)
+        except ApiError as error:
+            if error.status in _REFUSALS:
+                raise RefusedError(error.status, error.message) from error
+            raise
+        for reference in plan.delete:
+            self._delete(reference)
+        for event in plan.events:
+            self._tell(subject, resource, event)
+        if plan.status is not None and plan.status != subject.get("status", {}):
+            return self._write_status(subject, resource, plan.status)
+        return True
+
+    def _create(self, namespace: str, item: Object) -> None:
+        resource = find_resource(item)
+        try:
+            created = self._call("POST", _path(resource, namespace), body=item, query={"fieldManager": FIELD_MANAGER})
+        except ApiError as error:
+            if error.status == 409:
+                return
+            raise
+        log.info("created %s %s/%s", resource.kind, namespace, item["metadata"]["name"])
+        self._cache.put(resource, created)
+
+    def _apply(self, namespace: str, item: Object) -> None:
+        resource = find_resource(item)
+        name = item["metadata"]["name"]
+        digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
+        annotations = {**item["metadata"].get("annotations", {}), APPLIED_ANNOTATION: digest}
+        desired = {**item, "metadata": {**item["metadata"], "annotations": annotations}}
+        present = self._cache.get(resource, namespace, name)
+        if present is not None and is_within(desired, present):
+            return
+        applied = self._call(
+            "PATCH",
+            _path(resource, namespace, name),
+            body=desired,
+            content_type="application/apply-patch+yaml",
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+        )
+        log.info("applied %s %s/%s", resource.kind, namespace, name)
+        self._cache.put(resource, applied)
+
+    def _delete(self, reference: Reference) -> None:
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": reference.uid},
+        }
+        try:
+            left = self._call("DELETE", _path(reference.resource, reference.namespace, reference.name), body=options)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            left = {}
+        else:
+            log.info("deleted %s %s/%s", reference.resource.kind, reference.namespace, reference.name)
+        if "deletionTimestamp" not in left.get("metadata", {}):
+            # Gone already. The watch may have begun too late to tell.
+            gone = {"namespace": reference.namespace, "name": reference.name, "uid": reference.uid}
+            self._cache.remove(reference.resource, {"metadata": gone})
+
+    def _tell(self, subject: Object, resource: Resource, event: Event) -> None:
+        """Writes an event under a name made from its content, so that the same one is written once."""
+        metadata = subject["metadata"]
+        digest = hashlib.sha256(
+            json.dumps([metadata["uid"], event.reason, event.message, event.occasion]).encode()
+        ).hexdigest()[:16]
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
+            "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "reportingController": GROUP,
+            "reportingInstance": FIELD_MANAGER,
+            "action": "Reconcile",
+            "reason": event.reason,
+            "note": event.message[:1024],
+            "type": event.type,
+            "regarding": {
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+        }
+        try:
+            self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events", body=body)
+        except ApiError as error:
+            if error.status != 409:
+                log.warning("an event on %s/%s was not written: %s", metadata["namespace"], metadata["name"], error)
+
+    def _write_status(self, subject: Object, resource: Resource, status: Object) -> bool:
+        metadata = subject["metadata"]
+        body = {
+            "metadata": {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]},
+            "status": merge_patch(subject.get("status", {}), status),
+        }
+        try:
+            written = self._call(
+                "PATCH",
+                _path(resource, metadata["namespace"], metadata["name"]) + "/status",
+                body=body,
+                content_type="application/merge-patch+json",
+                query={"fieldManager": FIELD_MANAGER},
+            )
+        except ApiError as error:
+            if error.status in (404, 409):
+                return False
+            raise
+        self._cache.put(resource, written)
+        return True
+
+    def _answer(self, question: Question, now: float) -> object:
+        match question:
+            case EventsOf(namespace, uid):
+                query = {"fieldSelector": f"involvedObject.uid={uid}"}
+                events = self._call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
+                return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
+            case Exists(resource, namespace, name):
+                return self._find(_path(resource, namespace, name))
+            case HttpGet(url, max_age):
+                return self._remember(question, now, max_age, lambda: self._pods.get(url))
+            case Served(resource):
+                path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+                return self._remember(question, now, _SERVED_MAX_AGE, lambda: self._knows(path, resource.plural))
+
+    def _remember(self, question: Question, now: float, max_age: float, ask: Callable[[], object]) -> object:
+        known = self._remembered.get(question)
+        if known is not None and now - known[0] < max_age:
+            return known[1]
+        answer = ask()
+        self._remembered[question] = (now, answer)
+        return answer
+
+    def _knows(self, path: str, plural: str) -> bool:
+        found = self._find(path)
+        return found is not None and any(item["name"] == plural for item in found["resources"])
+
+    def _find(self, path: str) -> Object | None:
+        try:
+            return self._call("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        request = self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
+            data = response.read()
+        except HTTPError as error:
+            raise ApiError(0, f"the apiserver did not answer: {error}") from error
+        answer: Any = _parse(data)
+        if not 200 <= response.status < 300:
+            raise ApiError(response.status, answer.get("message", ""))
+        return dict(answer)
+
+
+def _parse(data: bytes) -> Any:
+    """Parses an answer; what is not JSON (a proxy's page, say) becomes its own message."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return {"message": data[:300].decode(errors="replace")}
+
+
+def _path(resource: Resource, namespace: str | None, name: str | None = None) -> str:
+    parts = ["apis", resource.group, resource.version] if resource.group else ["api", resource.version]
+    if namespace is not None:
+        parts += ["namespaces", namespace]
+    parts.append(resource.plural)
+    if name is not None:
+        parts.append(name)
+    return "/" + "/".join(parts)

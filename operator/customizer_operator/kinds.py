@@ -1,0 +1,69 @@
+"""The kinds that the operator handles: what each observes and how it decides. One row a kind."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from customizer_operator.api.base import Object
+from customizer_operator.plan.customization_job import ask_about_job, plan_job
+from customizer_operator.plan.plan import (
+    CUSTOMIZATION_JOB,
+    DEPLOYMENT,
+    JOB,
+    MODEL_DEPLOYMENT,
+    POD,
+    PYTORCH_JOB,
+    SERVICE,
+    Observed,
+    Plan,
+    Question,
+    Resource,
+)
+from customizer_operator.plan.serving import ask_about_deployment, find_job, plan_deployment
+from customizer_operator.settings import Settings
+
+
+class Ref(NamedTuple):
+    """An object of ours in the same namespace."""
+
+    resource: Resource
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a kind is handled."""
+
+    resource: Resource
+    children: tuple[Resource, ...]
+    """Resources of the objects that it makes, pods included; they are watched."""
+    plan: Callable[[Observed], Plan]
+    """Decides."""
+    ask: Callable[[Observed], Sequence[Question]]
+    """Says what the decision needs beyond the caches."""
+    refers_to: Callable[[Object], Sequence[Ref]] | None = None
+    """Names the objects of ours whose changes matter to an object of this kind, if there are any."""
+
+
+def build_kinds(settings: Settings) -> tuple[Kind, ...]:
+    """Returns the table."""
+    return (
+        Kind(
+            resource=CUSTOMIZATION_JOB,
+            children=(JOB, PYTORCH_JOB, POD),
+            plan=lambda observed: plan_job(observed, settings.images),
+            ask=ask_about_job,
+        ),
+        Kind(
+            resource=MODEL_DEPLOYMENT,
+            children=(JOB, DEPLOYMENT, SERVICE, POD),
+            plan=lambda observed: plan_deployment(observed, settings.images),
+            ask=ask_about_deployment,
+            refers_to=_find_served_job,
+        ),
+    )
+
+
+def _find_served_job(subject: Object) -> Sequence[Ref]:
+    name = find_job(subject)
+    return (Ref(CUSTOMIZATION_JOB, name),) if name else ()

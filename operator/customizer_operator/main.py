@@ -1,0 +1,171 @@
+"""Wires kopf to the loop: watches become keys, keys become decisions, decisions become writes."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+from prometheus_client import start_http_server
+
+from customizer_operator.api.base import Object
+from customizer_operator.cache import Cache, find_owners, take_in
+from customizer_operator.cluster import ApiError, Cluster, RefusedError
+from customizer_operator.kinds import build_kinds
+from customizer_operator.metrics import Metrics
+from customizer_operator.observer import find_keys_to_wake, observe
+from customizer_operator.plan.plan import Key, Resource
+from customizer_operator.reconciler import Reconciler
+from customizer_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_RETRY_PAUSE = 5.0
+"""Seconds until the first list is tried again."""
+_REFUSED_PAUSE = 10.0
+"""Seconds until what the apiserver refused is tried again: nobody tells when a quota or a policy changes."""
+_CONFLICT_PAUSE = 0.5
+"""Seconds until an object that changed under our hands is looked at again."""
+
+
+class Operator:
+    """The loop of all kinds: observe, ask, plan, carry out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kinds = {kind.resource.plural: kind for kind in build_kinds(settings)}
+        self.resources = tuple(
+            dict.fromkeys(
+                [kind.resource for kind in self._kinds.values()]
+                + [child for kind in self._kinds.values() for child in kind.children]
+            )
+        )
+        self._cache = Cache()
+        self._reconciler: Reconciler[Key] = Reconciler(self._reconcile, clock=time.monotonic, jitter=random.random)
+        self.metrics = Metrics(self._cache, self._kinds.values(), lambda: self._reconciler.depth)
+        self._cluster = Cluster(self._cache)
+
+    async def run(self) -> None:
+        """Works until cancelled. The caches are filled before the first decision."""
+        while not await self._refresh():
+            await asyncio.sleep(_RETRY_PAUSE)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconciler.run(self._settings.workers))
+            group.create_task(self._resync())
+
+    def notice(self, resource: Resource, item: Object, *, gone: bool) -> None:
+        """Takes in what a watch tells and wakes those whom it concerns."""
+        kept = take_in(resource, item)
+        if kept is None:
+            return
+        if gone:
+            self._cache.remove(resource, kept)
+        else:
+            self._cache.put(resource, kept)
+        own = resource.plural in self._kinds
+        keys = find_keys_to_wake(tuple(self._kinds.values()), self._cache, resource, item) if own else find_owners(item)
+        for key in keys:
+            self._reconciler.add(key)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds * (0.9 + 0.2 * random.random()))  # noqa: S311
+            await self._refresh()
+
+    async def _refresh(self) -> bool:
+        """Lists everything, which heals what a watch may have missed, and looks at every object once."""
+        try:
+            for resource in self.resources:
+                for namespace in self._settings.namespaces or (None,):
+                    await asyncio.to_thread(self._cluster.refresh, resource, namespace)
+        except ApiError as error:
+            log.warning("listing everything failed and is repeated: %s", error)
+            return False
+        for kind in self._kinds.values():
+            for item in self._cache.all(kind.resource):
+                metadata = item["metadata"]
+                self._reconciler.add(Key(kind.resource.plural, metadata["namespace"], metadata["name"]))
+        return True
+
+    async def _reconcile(self, key: Key) -> float | None:
+        kind = self._kinds[key.plural].resource.kind
+        self.metrics.reconciles.labels(kind).inc()
+        with self.metrics.seconds.labels(kind).time(), self.metrics.errors.labels(kind).count_exceptions():
+            return await asyncio.to_thread(self._look_at, key)
+
+    def _look_at(self, key: Key) -> float | None:
+        """Brings one object nearer to what its spec says; returns the seconds until the next look."""
+        kind = self._kinds[key.plural]
+        subject = self._cache.get(kind.resource, key.namespace, key.name)
+        if subject is None or subject["metadata"].get("deletionTimestamp"):
+            return None
+        observed = observe(kind, subject, self._cache, datetime.now(UTC).replace(microsecond=0))
+        observed = observed.with_answers(self._cluster.answer(kind.ask(observed)))
+        plan = kind.plan(observed)
+        try:
+            written = self._cluster.carry_out(subject, kind.resource, plan)
+        except RefusedError as refusal:
+            log.warning("%s: the apiserver refuses what is planned: %s", key, refusal)
+            told = kind.plan(observed.with_refusal(refusal.message)).only_told()
+            self._cluster.carry_out(subject, kind.resource, told)
+            return _REFUSED_PAUSE
+        return plan.requeue_after if written else _CONFLICT_PAUSE
+
+
+def build_registry(operator: Operator) -> kopf.OperatorRegistry:
+    """Registers the handlers. None of them makes kopf write: no finalizers, no annotations, no events."""
+    registry = kopf.OperatorRegistry()
+    background: list[asyncio.Task[None]] = []
+
+    @kopf.on.login(registry=registry)
+    def login(**context: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.watching.server_timeout = 300
+        settings.watching.connect_timeout = 10
+        settings.scanning.disabled = False
+        background.append(asyncio.create_task(operator.run(), name="customizer"))
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        for task in background:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    @kopf.on.probe(registry=registry, id="reconciler")
+    async def probe(**_: Any) -> str:
+        if any(task.done() for task in background):
+            raise kopf.PermanentError("the reconciler has stopped")
+        return "running"
+
+    def watch(resource: Resource) -> None:
+        @kopf.on.event(
+            resource.group, resource.version, resource.plural, registry=registry, id=f"notice-{resource.plural}"
+        )
+        async def notice(event: Any, **_: Any) -> None:
+            operator.notice(resource, dict(event["object"]), gone=event["type"] == "DELETED")
+
+    for resource in operator.resources:
+        watch(resource)
+    return registry
+
+
+def run(settings: Settings) -> None:
+    """Runs the operator until it is told to stop."""
+    operator = Operator(settings)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, registry=operator.metrics.registry)
+    kopf.run(
+        registry=build_registry(operator),
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+    )

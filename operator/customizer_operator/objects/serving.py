@@ -1,0 +1,170 @@
+"""The servers of a ModelDeployment and the Service in front of them."""
+
+import hashlib
+import json
+
+from customizer_contract.paths import MODEL_STORE
+from customizer_contract.serving import Serving
+from customizer_operator.api.base import DEPLOYMENT_LABEL, GROUP, Object
+from customizer_operator.api.common import Resources
+from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.model_runtime import PORT
+from customizer_operator.objects.pods import (
+    build_claim_mounts,
+    build_claim_volumes,
+    build_config_mount,
+    build_container_security,
+    build_pod_spec,
+    build_resources,
+    build_shared_memory_mount,
+    build_shared_memory_volume,
+    build_tmp_mount,
+    build_tmp_volume,
+)
+from customizer_operator.objects.serving_engine import CACHE, Engine
+from customizer_operator.objects.serving_pods import (
+    SERVER,
+    STAGE,
+    Access,
+    annotate,
+    build_container,
+    build_file_volume,
+    build_metadata,
+    build_pod_labels,
+)
+
+DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
+"""sha256 of the spec that the operator gave the Deployment: tells whether it is the newest."""
+
+_PORT_NAME = "api"
+_STORE_VOLUME = "model-store"
+_CACHE_VOLUME = "cache"
+_DRAIN_SECONDS = 10
+_GRACE_SECONDS = 60
+_DEADLINE_SECONDS = 3600
+
+
+def build_url(deployment: ModelDeployment) -> str:
+    """Returns the address of the Service inside the cluster."""
+    metadata = deployment.metadata
+    return f"http://{metadata.name}.{metadata.namespace}.svc:{deployment.spec.service.port}"
+
+
+def build_servers(
+    deployment: ModelDeployment, serving: Serving, access: Access, engine: Engine, *, io_image: str, image: str
+) -> list[Object]:
+    """Builds the servers' Deployment and Service."""
+    name = deployment.metadata.name
+    labels = build_pod_labels(deployment, SERVER)
+    spec: Object = {
+        "replicas": deployment.spec.replicas,
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": _DEADLINE_SECONDS,
+        # A new replica answers before an old one goes.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "selector": {"matchLabels": _selector(deployment)},
+        "template": {
+            "metadata": {"labels": labels, "annotations": annotate(serving)},
+            "spec": _build_server_pod(deployment, access, engine, io_image, image),
+        },
+    }
+    service: Object = {
+        "selector": _selector(deployment),
+        "ports": [{"name": "http", "port": deployment.spec.service.port, "targetPort": _PORT_NAME, "protocol": "TCP"}],
+    }
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {**build_metadata(deployment, name, SERVER), "annotations": {DIGEST_ANNOTATION: _digest(spec)}},
+            "spec": spec,
+        },
+        {"apiVersion": "v1", "kind": "Service", "metadata": build_metadata(deployment, name, SERVER), "spec": service},
+    ]
+
+
+def find_digest(item: Object) -> str | None:
+    """Returns the digest of the spec that the operator gave a Deployment."""
+    annotations: dict[str, str] = item["metadata"].get("annotations") or {}
+    return annotations.get(DIGEST_ANNOTATION)
+
+
+def find_stage_image(item: Object) -> str | None:
+    """Returns the image that stages the weights in the pods of a Deployment."""
+    containers: list[Object] = item["spec"]["template"]["spec"].get("initContainers") or []
+    return next((container["image"] for container in containers if container["name"] == STAGE), None)
+
+
+def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engine, io_image: str, image: str) -> Object:
+    spec = deployment.spec
+    store: Object = {"name": _STORE_VOLUME, "mountPath": str(MODEL_STORE)}
+    claims = build_claim_mounts(access.claims)
+    stage = {
+        **build_container(deployment, access, STAGE, io_image),
+        "volumeMounts": [build_config_mount(), build_tmp_mount(), store, *claims],
+    }
+    gpus = {spec.gpu_resource: str(spec.runtime.tensor_parallel_size)} if access.device == "gpu" else {}
+    server: Object = {
+        "name": SERVER,
+        "image": image,
+        "imagePullPolicy": spec.image_pull_policy,
+        **({"args": engine.arguments} if engine.arguments else {}),
+        "env": [
+            *({"name": name, "value": value} for name, value in sorted(engine.variables.items())),
+            *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.runtime.env or []),
+        ],
+        "ports": [{"name": _PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
+        # Half an hour: large weights load for many minutes, and a server that is not up yet must not be killed.
+        "startupProbe": _probe(engine.ready, period=10, failures=180),
+        "readinessProbe": _probe(engine.ready, period=5, failures=3),
+        "livenessProbe": _probe(engine.live, period=10, failures=6),
+        # Requests still come until every node has taken notice that the pod goes.
+        "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
+        "resources": build_resources(spec.resources or Resources(), gpus),
+        "securityContext": {
+            **build_container_security(),
+            "runAsUser": engine.user,
+            "runAsGroup": engine.group,
+        },
+        # What a server has said last is why it ended.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {**store, "readOnly": True},
+            {"name": _CACHE_VOLUME, "mountPath": CACHE},
+            build_tmp_mount(),
+            build_shared_memory_mount(),
+            *claims,
+        ],
+    }
+    return build_pod_spec(
+        spec,
+        access.storage,
+        init_containers=[stage],
+        containers=[server],
+        volumes=[
+            build_file_volume(),
+            build_tmp_volume(),
+            build_shared_memory_volume(spec.shared_memory),
+            {"name": _STORE_VOLUME, "emptyDir": {}},
+            {"name": _CACHE_VOLUME, "emptyDir": {}},
+            *build_claim_volumes(access.claims),
+        ],
+        grace_seconds=_GRACE_SECONDS,
+    )
+
+
+def _probe(path: str, *, period: int, failures: int) -> Object:
+    return {
+        "httpGet": {"path": path, "port": _PORT_NAME},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _digest(value: Object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _selector(deployment: ModelDeployment) -> dict[str, str]:
+    return {DEPLOYMENT_LABEL: deployment.metadata.name, "app.kubernetes.io/component": SERVER}

@@ -1,0 +1,204 @@
+"""Attempts: which there were, how one ended, whether and when the next one starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from customizer_contract.errors import CATALOGUE, ExitCode, Reason
+from customizer_contract.result import ArtifactReference, Problem
+from customizer_operator.api.customization_job_status import Attempt
+from customizer_operator.api.reasons import AttemptOutcome
+from customizer_operator.plan.pods import End, Pod
+
+WORKER_LOST = "WorkerLost"
+"""A worker's pod vanished: deleted by hand, or with its node."""
+TRAINING_JOB_DELETED = "TrainingJobDeleted"
+"""Somebody deleted the attempt's PyTorchJob."""
+TRAINING_JOB_FAILED = "TrainingJobFailed"
+"""training-operator gave the PyTorchJob up, and no pod tells why."""
+RESULT_LOST = "ResultLost"
+"""The pods succeeded but nothing tells with which result; the next attempt finds what they published."""
+
+_PATIENCE = timedelta(seconds=15)
+"""How long other ranks may take to tell that they failed earlier than the one that was heard first."""
+_FIRST_PAUSE = timedelta(seconds=10)
+_LAST_PAUSE = timedelta(seconds=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended."""
+
+    outcome: AttemptOutcome
+    reason: str
+    message: str
+    retryable: bool
+    artifact: ArtifactReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """A PyTorchJob as decisions see it."""
+
+    name: str
+    uid: str
+    number: int
+    created_at: datetime
+    deleting: bool
+    reacted: bool
+    """Whether training-operator has taken notice of it."""
+    succeeded: bool
+    failed: bool
+    message: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Tells whether training-operator has done with it."""
+        return self.succeeded or self.failed
+
+
+def find_ending(
+    attempt: Attempt, job: TrainingJob | None, pods: Sequence[Pod], replicas: int, now: datetime
+) -> Ending | None:
+    """Returns how an attempt ended, None while it goes on.
+
+    The operator owns the gang: one rank that failed or is lost ends the attempt for all. The first rank that failed
+    decides, not the first that was heard of.
+    """
+    if (published := find_artifact(pods)) is not None:
+        return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", "", retryable=False, artifact=published)
+    if failed := [pod for pod in pods if pod.failure or pod.phase == "Failed"]:
+        return _judge_failure(failed, pods, replicas, now)
+    if job is None:
+        return _preempted(TRAINING_JOB_DELETED, "The attempt's PyTorchJob was deleted.")
+    if job.succeeded:
+        return _preempted(RESULT_LOST, "The pods succeeded, but were gone before their result was read.")
+    if (lost := _find_lost_worker(attempt, pods, replicas)) is not None:
+        return _preempted(WORKER_LOST, lost)
+    if job.failed:
+        return Ending(AttemptOutcome.FAILED, TRAINING_JOB_FAILED, job.message, retryable=True)
+    return None
+
+
+def find_artifact(pods: Sequence[Pod]) -> ArtifactReference | None:
+    """Returns what a pod says that it published."""
+    results = (end.result for pod in pods for end in pod.ends if end.exit_code == 0)
+    return next((result.artifact for result in results if result is not None and result.artifact is not None), None)
+
+
+def _judge_failure(failed: Sequence[Pod], pods: Sequence[Pod], replicas: int, now: datetime) -> Ending | None:
+    first = min(failed, key=_failed_before)
+    everyone_spoke = len(pods) >= replicas and all(pod.is_over or pod.must_be_gone_at for pod in pods)
+    if not everyone_spoke and first.failure is not None and now < first.failure.finished_at + _PATIENCE:
+        return None
+    return judge_pod(first)
+
+
+def _failed_before(pod: Pod) -> tuple[bool, datetime, int, int]:
+    """Sorts by the time of the failure; within a second, what knows its reason comes before what was torn down.
+
+    A pod that only missed another one comes last, whenever it ended.
+    """
+    end = pod.failure
+    if end is None:
+        return False, pod.created_at, 0, pod.rank
+    problem = end.result.error if end.result is not None else None
+    missed_another = problem is not None and problem.reason is Reason.PEER_LOST
+    if pod.disruption is not None:
+        certainty = -1
+    elif end.exit_code == ExitCode.PREEMPTED:
+        certainty = 3
+    elif problem is None:
+        certainty = 2 if end.cause != "OOMKilled" else 0
+    else:
+        certainty = 1 if problem.reason is Reason.CRASHED else 0
+    return missed_another, end.finished_at, certainty, pod.rank
+
+
+def judge_pod(pod: Pod) -> Ending:
+    """Returns what a failed pod means for its attempt. Exit code and catalogue decide, never the text."""
+    end = pod.failure
+    if pod.disruption is not None:
+        return _preempted(pod.disruption, f"Kubernetes took pod {pod.name} away ({pod.disruption}).")
+    if end is None:
+        return _preempted(WORKER_LOST, f"Pod {pod.name} failed without having run.")
+    if end.exit_code == ExitCode.PREEMPTED:
+        return _preempted(Reason.PREEMPTED, f"Pod {pod.name} was told to stop and saved what it could.")
+    problem = end.result.error if end.result is not None else None
+    if problem is None and end.cause != "OOMKilled" and pod.must_be_gone_at is not None:
+        return _preempted(WORKER_LOST, f"Pod {pod.name} was deleted.")
+    if problem is not None:
+        return _failed(problem.reason, describe_problem(problem), CATALOGUE[problem.reason].retryable)
+    return _judge_silent(pod, end)
+
+
+def _judge_silent(pod: Pod, end: End) -> Ending:
+    """Judges a container that left no result: it was killed, or crashed too hard to write one."""
+    what = f"Container {end.container} of pod {pod.name} ended with exit code {end.exit_code}"
+    if end.cause == "OOMKilled":
+        entry = CATALOGUE[Reason.OUT_OF_MEMORY]
+        return _failed(Reason.OUT_OF_MEMORY, f"{what}: out of memory. {entry.remedy}", entry.retryable)
+    final = end.exit_code in (ExitCode.BAD_JOB, ExitCode.BAD_INPUT)
+    reason = Reason.JOB_FILE_INVALID if end.exit_code == ExitCode.BAD_JOB else Reason.CRASHED
+    return _failed(reason, f"{what}. {CATALOGUE[reason].remedy}", not final)
+
+
+def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> str | None:
+    """Names a worker that is missing or was made anew after the gang had begun to run.
+
+    training-operator makes a pod that was deleted anew, under the same name; its ranks would wait for ever for those
+    that were left alone.
+    """
+    if attempt.running_at is not None:
+        present = {pod.rank for pod in pods}
+        missing = [rank for rank in range(replicas) if rank not in present]
+        if missing:
+            return f"The pod of rank {missing[0]} is gone."
+    begins = [began for pod in pods if (began := pod.started_at) is not None]
+    for pod in pods:
+        began_before = [moment for moment in begins if moment < pod.created_at]
+        if began_before or (attempt.running_at is not None and pod.created_at > attempt.running_at):
+            return f"Pod {pod.name} was deleted and made anew while the others ran."
+    return None
+
+
+def describe_problem(problem: Problem) -> str:
+    """Writes an error of the catalogue with its place, on one line."""
+    place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
+    field = f" (field {problem.field})" if problem.field is not None else ""
+    if not place or (problem.file is not None and problem.file in problem.message):
+        return problem.message
+    return f"{place}{field}: {problem.message}"
+
+
+def _preempted(reason: str, message: str) -> Ending:
+    return Ending(AttemptOutcome.PREEMPTED, str(reason), message, retryable=True)
+
+
+def _failed(reason: Reason, message: str, retryable: bool) -> Ending:
+    return Ending(AttemptOutcome.FAILED, str(reason), message, retryable=retryable)
+
+
+def count_failures(attempts: Sequence[Attempt]) -> int:
+    """Counts the attempts that count against failurePolicy.maxAttempts."""
+    return sum(attempt.outcome is AttemptOutcome.FAILED for attempt in attempts)
+
+
+def find_next_start(attempts: Sequence[Attempt]) -> datetime | None:
+    """Returns when the next attempt may start; None means at once.
+
+    Failures in a row double the pause. An attempt that was preempted after it ran is followed at once; one that never
+    ran pauses too, so that a cluster that keeps evicting it is not kept busy.
+    """
+    last = attempts[-1] if attempts else None
+    if last is None or last.ended_at is None or last.outcome is AttemptOutcome.SUSPENDED:
+        return None
+    in_a_row = 0
+    for attempt in reversed(attempts):
+        ran = attempt.outcome is AttemptOutcome.PREEMPTED and attempt.running_at is not None
+        if ran or attempt.outcome is AttemptOutcome.SUSPENDED:
+            break
+        in_a_row += 1
+    if in_a_row == 0:
+        return None
+    return last.ended_at + min(_LAST_PAUSE, _FIRST_PAUSE * 2.0 ** min(in_a_row - 1, 10))

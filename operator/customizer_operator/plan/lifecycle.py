@@ -1,0 +1,259 @@
+"""What comes next for a CustomizationJob: preflight, an attempt, another one, or the end. One decision a look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import Enum, auto
+
+from customizer_contract.result import ArtifactReference, DatasetFacts, ModelFacts, TrainingFacts
+from customizer_operator.api.customization_job_status import Attempt
+from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
+from customizer_operator.plan.attempts import (
+    Ending,
+    TrainingJob,
+    count_failures,
+    find_ending,
+    find_next_start,
+)
+from customizer_operator.plan.job_view import JobView, Preflight, merge_attempts
+from customizer_operator.plan.pods import Pod
+from customizer_operator.plan.preflight import judge_preflight
+
+_FAILED_JOB_GRACE = timedelta(seconds=30)
+"""How long training-operator has to mark the PyTorchJob of a failed attempt, before it is deleted with its pods."""
+
+_FINISHED_JOB_GRACE = timedelta(minutes=5)
+"""How long training-operator has to stop the pods of a PyTorchJob that has finished."""
+
+_CLEAR_UP_SECONDS = 10.0
+"""How often to look whether what must go has gone."""
+
+
+class Stage(Enum):
+    """Where a job is."""
+
+    PREFLIGHT_DUE = auto()
+    PREFLIGHT = auto()
+    ATTEMPT_DUE = auto()
+    PLACING = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    ENDING = auto()
+    PAUSING = auto()
+    SUSPENDED = auto()
+    COMPLETE = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job is given up."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a job is and what is to be done."""
+
+    stage: Stage
+    attempts: tuple[Attempt, ...] = ()
+    dataset: DatasetFacts | None = None
+    model: ModelFacts | None = None
+    artifact: ArtifactReference | None = None
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+    retry_preflight: Preflight | None = None
+    """A preflight Job that passed but whose verdict nobody can read any more: deleted, then made anew."""
+    stop: tuple[TrainingJob, ...] = ()
+    """PyTorchJobs to delete; their attempts are recorded already."""
+    pause_seconds: float | None = None
+    ended_now: tuple[Attempt, ...] = field(default=())
+    """Attempts whose end this very decision found."""
+
+    @property
+    def due_attempt(self) -> int:
+        """Returns the number of the attempt to start."""
+        return self.attempts[-1].number + 1 if self.attempts else 1
+
+
+def is_over(view: JobView) -> Stage | None:
+    """Returns the final stage of a job that has ended: it is left alone."""
+    for condition in view.status.conditions or ():
+        if condition.status == "True" and condition.type == ConditionType.COMPLETE:
+            return Stage.COMPLETE
+        # An operator that did not understand the spec may be followed by one that does.
+        understood = condition.reason != ConditionReason.INVALID_SPEC
+        if condition.status == "True" and condition.type == ConditionType.FAILED and understood:
+            return Stage.FAILED
+    return None
+
+
+def decide(view: JobView) -> Decision:
+    """Decides from what is observed alone; the same observation gives the same decision."""
+    attempts = merge_attempts(view.status.attempts or (), view.training_jobs)
+    decision = Decision(
+        Stage.ATTEMPT_DUE, dataset=view.status.dataset, model=view.status.model, artifact=view.status.artifact
+    )
+    if view.status.dataset is None:
+        preflight = _decide_preflight(view)
+        if preflight.dataset is not None:
+            decision = preflight
+        elif not attempts:
+            return preflight
+    return _decide_attempts(view, attempts, decision)
+
+
+def _decide_preflight(view: JobView) -> Decision:
+    suspended = view.job.spec.suspend
+    preflight = view.preflight
+    if preflight is None:
+        return Decision(Stage.SUSPENDED if suspended else Stage.PREFLIGHT_DUE)
+    verdict = judge_preflight(preflight)
+    if verdict is None:
+        return Decision(Stage.PREFLIGHT)
+    if verdict.failure is not None:
+        return Decision(Stage.FAILED, failure=Failure(*verdict.failure), warnings=verdict.warnings)
+    if verdict.dataset is None:
+        return Decision(Stage.PREFLIGHT, retry_preflight=preflight)
+    return Decision(Stage.ATTEMPT_DUE, dataset=verdict.dataset, model=verdict.model, warnings=verdict.warnings)
+
+
+def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -> Decision:
+    if not attempts:
+        stage = Stage.SUSPENDED if view.job.spec.suspend else _wait_for_pods(view, Stage.ATTEMPT_DUE)
+        return replace(so_far, stage=stage)
+    current = attempts[-1]
+    pods = view.find_pods(current.number)
+    job = view.find_training_job(current.number)
+    current = _observe_attempt(current, pods, view)
+    history = (*attempts[:-1], current)
+    recorded = current.outcome is not None
+    ending = find_ending(current, job, pods, view.replicas, view.now)
+    if ending is not None and ending.artifact is not None:
+        # What was published counts, even if the attempt was told to stop meanwhile.
+        done = _end(current, ending, pods, view)
+        return replace(
+            so_far,
+            stage=Stage.COMPLETE,
+            attempts=(*attempts[:-1], done),
+            artifact=ending.artifact,
+            warnings=so_far.warnings + _find_warnings(pods),
+            ended_now=(done,),
+        )
+    if recorded:
+        return _decide_after(view, history, job, so_far)
+    if ending is None and view.job.spec.suspend:
+        ending = Ending(AttemptOutcome.SUSPENDED, "Suspended", "spec.suspend is true.", retryable=True)
+    if ending is not None:
+        return _conclude(view, history, _end(current, ending, pods, view), so_far, _find_warnings(pods))
+    return replace(so_far, stage=_find_stage(pods, view.replicas), attempts=history)
+
+
+def _conclude(
+    view: JobView, history: tuple[Attempt, ...], ended: Attempt, so_far: Decision, warnings: tuple[str, ...]
+) -> Decision:
+    """Records an attempt's end. Nothing is deleted before the record is written."""
+    attempts = (*history[:-1], ended)
+    failure = _find_failure(attempts, view.job.spec.failure_policy.max_attempts)
+    return replace(
+        so_far,
+        stage=Stage.ENDING if failure is None else Stage.FAILED,
+        attempts=attempts,
+        failure=failure,
+        warnings=so_far.warnings + warnings,
+        ended_now=(ended,),
+    )
+
+
+def _decide_after(view: JobView, history: tuple[Attempt, ...], job: TrainingJob | None, so_far: Decision) -> Decision:
+    """Decides what follows a recorded end: clear up, pause, start anew, or give up."""
+    ended = history[-1]
+    failure = _find_failure(history, view.job.spec.failure_policy.max_attempts)
+    if failure is not None:
+        return replace(so_far, stage=Stage.FAILED, attempts=history, failure=failure)
+    if job is not None and not job.is_finished:
+        patience = _FAILED_JOB_GRACE if ended.outcome is AttemptOutcome.FAILED else timedelta()
+        overdue = ended.ended_at is None or view.now >= ended.ended_at + patience
+        stop = (job,) if overdue and not job.deleting else ()
+        return replace(so_far, stage=Stage.ENDING, attempts=history, stop=stop, pause_seconds=_CLEAR_UP_SECONDS)
+    if view.live_pods:
+        forgotten = job is not None and ended.ended_at is not None and view.now > ended.ended_at + _FINISHED_JOB_GRACE
+        stop = (job,) if job is not None and forgotten and not job.deleting else ()
+        return replace(so_far, stage=Stage.ENDING, attempts=history, stop=stop, pause_seconds=_CLEAR_UP_SECONDS)
+    if view.job.spec.suspend:
+        return replace(so_far, stage=Stage.SUSPENDED, attempts=history)
+    start = find_next_start(history)
+    if start is not None and view.now < start:
+        pause = (start - view.now).total_seconds()
+        return replace(so_far, stage=Stage.PAUSING, attempts=history, pause_seconds=pause)
+    return replace(so_far, stage=Stage.ATTEMPT_DUE, attempts=history)
+
+
+def _wait_for_pods(view: JobView, stage: Stage) -> Stage:
+    """Never lets pods of two attempts run at a time, those of a deleted namesake included."""
+    return Stage.ENDING if view.live_pods else stage
+
+
+def _find_failure(attempts: Sequence[Attempt], max_attempts: int) -> Failure | None:
+    last = attempts[-1]
+    if last.outcome is not AttemptOutcome.FAILED:
+        return None
+    reason, message = last.reason or "", last.message or ""
+    if last.retryable is False:
+        return Failure(reason, message)
+    failures = count_failures(attempts)
+    if failures >= max_attempts:
+        return Failure(
+            ConditionReason.MAX_ATTEMPTS_REACHED,
+            f"{failures} of {max_attempts} attempts failed, the last with {reason}: {message}",
+        )
+    return None
+
+
+def _find_stage(pods: Sequence[Pod], replicas: int) -> Stage:
+    if len(pods) < replicas or any(pod.node is None for pod in pods):
+        return Stage.PLACING
+    return Stage.RUNNING if all(pod.runs or pod.is_over for pod in pods) else Stage.STARTING
+
+
+def _observe_attempt(attempt: Attempt, pods: Sequence[Pod], view: JobView) -> Attempt:
+    """Adds what the pods tell to what was recorded."""
+    if attempt.outcome is not None:
+        # Pods that were told to stop say at their very end how far they came.
+        reached = max((facts.step for facts in _find_training_facts(pods)), default=0)
+        return attempt.model_copy(update={"step": reached}) if reached > (attempt.step or 0) else attempt
+    update: dict[str, object] = {}
+    begins = [pod.started_at for pod in pods if pod.started_at is not None]
+    if attempt.running_at is None and len(begins) >= view.replicas:
+        update["running_at"] = max(begins)
+    nodes = [pod.node for pod in sorted(pods, key=lambda pod: pod.rank) if pod.node is not None]
+    if len(nodes) == view.replicas:
+        update["nodes"] = nodes
+    return attempt.model_copy(update=update)
+
+
+def _end(attempt: Attempt, ending: Ending, pods: Sequence[Pod], view: JobView) -> Attempt:
+    finished = [end.finished_at for pod in pods for end in pod.ends]
+    training = _find_training_facts(pods)
+    update: dict[str, object] = {
+        "outcome": ending.outcome,
+        "reason": ending.reason,
+        "message": ending.message[:2048] or None,
+        "retryable": ending.retryable,
+        "ended_at": max(finished) if finished and ending.outcome is AttemptOutcome.SUCCEEDED else view.now,
+    }
+    if training:
+        update["step"] = max(facts.step for facts in training)
+        update["resumed_from_step"] = training[0].resumed_from_step
+    return attempt.model_copy(update=update)
+
+
+def _find_training_facts(pods: Sequence[Pod]) -> list[TrainingFacts]:
+    return [end.result.training for pod in pods for end in pod.ends if end.result and end.result.training]
+
+
+def _find_warnings(pods: Sequence[Pod]) -> tuple[str, ...]:
+    results = (end.result for pod in pods for end in pod.ends)
+    return tuple(warning for result in results if result is not None for warning in result.warnings)

@@ -1,0 +1,170 @@
+"""What is told of a ModelDeployment: conditions, one word, one sentence; derived from what was found."""
+
+from dataclasses import dataclass
+
+from customizer_contract.errors import Reason
+from customizer_contract.result import Problem
+from customizer_operator.api.model_deployment import ModelDeployment, State
+from customizer_operator.api.serving_reasons import ServingCondition, ServingReason
+from customizer_operator.plan.conditions import Finding, Truth
+from customizer_operator.plan.serving_pods import Trouble
+from customizer_operator.plan.serving_replicas import Replicas
+from customizer_operator.plan.serving_target import Blocked
+from customizer_operator.plan.serving_verification import Refused, Unknown, Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """All that the conditions follow from."""
+
+    found: Blocked | Verified | Refused | Unknown
+    replicas: Replicas | None
+    """None while there is no Deployment."""
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is told."""
+
+    findings: tuple[Finding, ...]
+    state: State
+    message: str
+
+
+def recall_refusal(deployment: ModelDeployment) -> Refused | None:
+    """Returns the refusal that the status tells of this very spec: it stands until a new verification has ended."""
+    for condition in (deployment.status.conditions if deployment.status else None) or ():
+        if (
+            condition.type == ServingCondition.ARTIFACT_VERIFIED
+            and condition.status == "False"
+            and condition.observed_generation == deployment.metadata.generation
+            and condition.reason in set(Reason)
+        ):
+            return Refused(Problem(reason=Reason(condition.reason), message=condition.message))
+    return None
+
+
+def report(outlook: Outlook) -> Report:
+    """Tells how it stands."""
+    replicas = outlook.replicas
+    answering = replicas.answering if replicas else 0
+    verified = _tell_verified(outlook.found)
+    stop = _find_stop(outlook)
+    is_stopped = replicas is not None and replicas.wanted == 0 and isinstance(outlook.found, Verified)
+    is_ready = (
+        stop is None
+        and replicas is not None
+        and replicas.all_answer
+        and not is_stopped
+        and isinstance(outlook.found, Verified)
+    )
+    state, message = _summarize(outlook, stop, is_ready=is_ready, is_stopped=is_stopped)
+    in_progress = stop is None and not is_ready and not (is_stopped and replicas is not None and replicas.existing == 0)
+    has_servers = replicas is not None and replicas.wanted > 0
+    ready_reason: str = ServingReason.REPLICAS_ANSWER
+    if not is_ready:
+        ready_reason = stop.reason if stop else _progress_reason(outlook, is_stopped=is_stopped)
+    findings = (
+        verified,
+        Finding(
+            ServingCondition.AVAILABLE,
+            _truth(answering > 0),
+            ServingReason.REPLICAS_ANSWER
+            if answering
+            else ServingReason.STOPPED
+            if is_stopped
+            else ServingReason.NO_REPLICA_ANSWERS,
+            f"{_count(answering)} to every name." if replicas else "There is no server yet.",
+        ),
+        Finding(
+            ServingCondition.PROGRESSING,
+            _truth(in_progress and has_servers),
+            _progress_reason(outlook, is_stopped=is_stopped) if in_progress else ServingReason.AS_EXPECTED,
+            message if in_progress and has_servers else "No replica is being started or replaced.",
+        ),
+        Finding(ServingCondition.READY, _truth(is_ready), ready_reason, message),
+        Finding(
+            ServingCondition.RECONCILING,
+            _truth(in_progress),
+            _progress_reason(outlook, is_stopped=is_stopped) if in_progress else ready_reason,
+            message,
+        ),
+        Finding(
+            ServingCondition.STALLED,
+            _truth(stop is not None),
+            stop.reason if stop else ServingReason.AS_EXPECTED,
+            stop.message if stop else "Nobody has to do anything.",
+        ),
+    )
+    return Report(findings, state, message)
+
+
+def _tell_verified(found: Blocked | Verified | Refused | Unknown) -> Finding:
+    kind = ServingCondition.ARTIFACT_VERIFIED
+    match found:
+        case Verified():
+            return Finding(kind, "True", ServingReason.VERIFIED, "What is served is what its manifest says.")
+        case Refused(problem):
+            return Finding(kind, "False", problem.reason, problem.message)
+        case Unknown():
+            return Finding(kind, "Unknown", ServingReason.VERIFYING, "Reads the manifest and looks for its files.")
+        case Blocked():
+            return Finding(kind, "Unknown", ServingReason.NOT_VERIFIED, found.message)
+
+
+def _find_stop(outlook: Outlook) -> Trouble | None:
+    """Returns what only somebody else can end."""
+    found = outlook.found
+    if isinstance(found, Blocked):
+        return Trouble(found.reason, found.message) if found.stalled else None
+    if isinstance(found, Refused):
+        return Trouble(found.problem.reason, found.problem.message)
+    return outlook.trouble if outlook.trouble is not None and outlook.trouble.stalled else None
+
+
+def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_stopped: bool) -> tuple[State, str]:
+    replicas = outlook.replicas
+    answering = replicas.answering if replicas else 0
+    still = " What was served before is served on." if answering else ""
+    if stop is not None:
+        return ("Degraded" if answering else "Failed"), stop.message + still
+    if isinstance(outlook.found, Blocked):
+        return "Waiting", outlook.found.message + still
+    if outlook.trouble is not None:
+        before: State = "Verifying" if isinstance(outlook.found, Unknown) else "Starting"
+        return ("Degraded" if answering else before), outlook.trouble.message
+    if isinstance(outlook.found, Unknown):
+        return ("Updating" if answering else "Verifying"), "Verifies what is to be served." + still
+    if is_stopped:
+        return "Stopped", "spec.replicas is 0."
+    if replicas is None:
+        return "Starting", "Servers are being created."
+    if is_ready:
+        return "Ready", f"{_count(replicas.wanted)} to every name."
+    if not answering:
+        return "Starting", "Servers stage the weights and load them."
+    if not replicas.is_current:
+        return "Updating", f"Replicas of the newest spec take over; {_count(answering)}."
+    return "Degraded", f"{answering} of {replicas.wanted} replicas answer to every name."
+
+
+def _progress_reason(outlook: Outlook, *, is_stopped: bool) -> str:
+    found, replicas = outlook.found, outlook.replicas
+    if isinstance(found, Blocked):
+        return found.reason
+    if isinstance(found, Unknown):
+        return ServingReason.VERIFYING
+    if is_stopped:
+        return ServingReason.STOPPED
+    if replicas is None or not replicas.answering:
+        return ServingReason.SERVER_STARTING
+    return ServingReason.SOME_REPLICAS_ANSWER if replicas.is_current else ServingReason.ROLLING_OUT
+
+
+def _count(answering: int) -> str:
+    return "1 replica answers" if answering == 1 else f"{answering} replicas answer"
+
+
+def _truth(holds: bool) -> Truth:
+    return "True" if holds else "False"

@@ -1,0 +1,174 @@
+"""The pods of a ModelDeployment: which there are, and what keeps them from doing their work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from customizer_contract.errors import CATALOGUE, Reason
+from customizer_contract.result import Problem
+from customizer_operator.api.base import Object
+from customizer_operator.api.serving_reasons import ServingReason
+from customizer_operator.objects.serving_pods import SERVER, STAGE, VERIFY
+from customizer_operator.objects.verification import verify_name
+from customizer_operator.plan.plan import JOB, POD, EventsOf, Observed
+from customizer_operator.plan.pods import Pod, parse_pod, parse_result
+from customizer_operator.plan.waiting import explain, explain_refusal, is_late
+
+_REVISION_LABEL = "pod-template-hash"
+_COMPONENT_LABEL = "app.kubernetes.io/component"
+_CRASHES = 2
+"""Restarts after which a server is not expected to come up by itself."""
+_LAST_WORDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why servers or the verify pod do not get on."""
+
+    reason: str
+    message: str
+    stalled: bool = True
+    """Whether somebody must do something."""
+
+
+def find_pods(observed: Observed, component: str) -> list[Pod]:
+    """Returns the pods of a component that are there to stay; its main container has the component's name."""
+    pods = [
+        parse_pod(item, component)
+        for item in observed.of(POD)
+        if (item["metadata"].get("labels") or {}).get(_COMPONENT_LABEL) == component
+    ]
+    return [pod for pod in pods if pod.must_be_gone_at is None]
+
+
+def is_ready(pod: Pod) -> bool:
+    """Tells whether the kubelet found the pod's server ready."""
+    conditions: list[Object] = pod.raw.get("status", {}).get("conditions") or []
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def ask_about_pods(observed: Observed, component: str) -> list[EventsOf]:
+    """Asks for the events of what should have started by now, and of the Job that should have made it."""
+    namespace = observed.subject["metadata"]["namespace"]
+    pods = find_pods(observed, component)
+    questions = [
+        EventsOf(namespace, pod.uid) for pod in pods if not is_ready(pod) and is_late(pod.created_at, observed.now)
+    ]
+    job = _verify_job(observed)
+    if component != SERVER and job is not None and not pods:
+        questions.append(EventsOf(namespace, job["metadata"]["uid"]))
+    return questions
+
+
+def find_trouble(observed: Observed, component: str, server: Object | None) -> Trouble | None:
+    """Finds what keeps the pods of a component back; `server` is the Deployment, if it is about servers."""
+    namespace = observed.subject["metadata"]["namespace"]
+    pods = [pod for pod in _newest(find_pods(observed, component)) if not is_ready(pod)]
+    for pod in pods:
+        if (crash := _find_crash(pod)) is not None:
+            return crash
+    if server is not None:
+        owner, events = f"Deployment {server['metadata']['name']}", _creation_failures(server)
+        expected = len(pods) + 1 if events else len(pods)
+    else:
+        job = _verify_job(observed)
+        uid = job["metadata"]["uid"] if job else ""
+        owner, events, expected = "the verify Job", list(_events(observed, EventsOf(namespace, uid))), 1
+    waiting = explain(
+        pods,
+        expected=expected,
+        owner=owner,
+        owner_events=events,
+        pod_events={pod.uid: _events(observed, EventsOf(namespace, pod.uid)) for pod in pods},
+    )
+    return None if waiting is None else Trouble(waiting.reason, waiting.message, stalled=waiting.needs_help)
+
+
+def find_refusal(observed: Observed) -> Trouble | None:
+    """Tells what the apiserver refuses."""
+    waiting = explain_refusal(observed.refusal)
+    return None if waiting is None else Trouble(waiting.reason, waiting.message)
+
+
+def _newest(pods: Sequence[Pod]) -> list[Pod]:
+    """Returns the pods of the newest revision: what ails the others goes away with them."""
+    if not pods:
+        return []
+    revision = _revision(max(pods, key=lambda pod: pod.created_at))
+    return [pod for pod in pods if _revision(pod) == revision]
+
+
+def _revision(pod: Pod) -> str | None:
+    labels: dict[str, str] = pod.raw["metadata"].get("labels") or {}
+    return labels.get(_REVISION_LABEL)
+
+
+def _find_crash(pod: Pod) -> Trouble | None:
+    """Finds a container that ended with an error, now or before its last restart."""
+    status = pod.raw.get("status", {})
+    for entry in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
+        terminated = _last_end(entry)
+        if terminated is None or terminated.get("exitCode") == 0:
+            continue
+        if entry["name"] in (STAGE, VERIFY):
+            return _tell_problem(entry["name"], terminated)
+        if entry["name"] == SERVER:
+            return _tell_crash(terminated, entry.get("restartCount", 0))
+    return None
+
+
+def _last_end(entry: dict[str, Any]) -> dict[str, Any] | None:
+    state = entry.get("state") or {}
+    if "terminated" in state:
+        return dict(state["terminated"])
+    last = (entry.get("lastState") or {}).get("terminated")
+    return dict(last) if last is not None else None
+
+
+def _tell_problem(container: str, terminated: dict[str, Any]) -> Trouble:
+    result = parse_result(terminated.get("message", ""))
+    problem = result.error if result else None
+    if problem is None:
+        problem = Problem(
+            reason=Reason.CRASHED,
+            message=f"The container ended with exit code {terminated.get('exitCode')} "
+            f"({terminated.get('reason', 'Error')}); its log tells more.",
+        )
+    what = "The weights cannot be staged." if container == STAGE else "Verifying what is to be served fails."
+    return Trouble(problem.reason, f"{what} {problem.message}", stalled=not CATALOGUE[problem.reason].retryable)
+
+
+def _tell_crash(terminated: dict[str, Any], restarts: int) -> Trouble:
+    if terminated.get("reason") == "OOMKilled":
+        return Trouble(
+            Reason.OUT_OF_MEMORY,
+            "A server was killed because memory did not suffice: raise resources.limits.memory, "
+            "or lower runtime.maxModelLen.",
+        )
+    lines = [line.strip() for line in str(terminated.get("message", "")).splitlines() if line.strip()]
+    said = f" It said last: {lines[-1][:_LAST_WORDS]}" if lines else ""
+    return Trouble(
+        ServingReason.SERVER_CRASHING,
+        f"A server ended with exit code {terminated.get('exitCode')}, after {restarts} restarts.{said}"
+        " The log of its container tells more.",
+        stalled=restarts >= _CRASHES,
+    )
+
+
+def _creation_failures(server: Object) -> list[Object]:
+    """Returns as events what a Deployment tells of pods that it may not create."""
+    conditions: list[Object] = server.get("status", {}).get("conditions") or []
+    return [
+        {"reason": "FailedCreate", "message": condition.get("message", "")}
+        for condition in conditions
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True"
+    ]
+
+
+def _events(observed: Observed, question: EventsOf) -> Sequence[Object]:
+    answer = observed.answers.get(question)
+    return answer if isinstance(answer, list) else ()
+
+
+def _verify_job(observed: Observed) -> Object | None:
+    return observed.named(JOB, verify_name(observed.subject["metadata"]["name"]))

@@ -1,0 +1,150 @@
+"""What a ModelDeployment serves: found in its spec, or in what the CustomizationJob that it names has published."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from customizer_contract.job import ModelInput
+from customizer_contract.result import ArtifactReference
+from customizer_contract.serving import ArtifactInput, Serving
+from customizer_operator.api.base import Object
+from customizer_operator.api.common import ModelSource, ObjectStorage
+from customizer_operator.api.customization_job import CustomizationJob
+from customizer_operator.api.model_deployment import ModelDeployment, ModelStatus
+from customizer_operator.api.reasons import ConditionType
+from customizer_operator.api.serving_reasons import ServingReason
+from customizer_operator.objects.job_file import translate_source, translate_storage
+from customizer_operator.objects.serving_engine import Weights
+from customizer_operator.objects.serving_pods import MODEL_VOLUME, Access, file_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be verified, staged and served, and how it is reached."""
+
+    serving: Serving
+    access: Access
+    trust_remote_code: bool
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the serving file that is verified."""
+        return file_digest(self.serving)
+
+    def pin(self, artifact: ArtifactReference | None) -> Serving:
+        """Returns the serving file for servers: it names the very manifest that was verified."""
+        if artifact is None:
+            return self.serving
+        pinned = ArtifactInput(uri=artifact.uri, manifest_digest=artifact.manifest_digest)
+        return self.serving.model_copy(update={"artifact": pinned})
+
+    def weights(self, artifact: ArtifactReference | None) -> Weights:
+        """Returns what will lie in the model store, once the artifact is known (None for a base model)."""
+        name = self.serving.name_as_served(artifact.name if artifact else None)
+        adapter = artifact.adapter if artifact else None
+        return Weights(
+            name=name,
+            base_name=f"{name}-base" if adapter else None,
+            rank=adapter.rank if adapter else None,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why nothing can be served yet."""
+
+    reason: str
+    message: str
+    stalled: bool
+    """Whether somebody must do something."""
+
+
+def find_target(deployment: ModelDeployment, job: Object | None) -> Target | Blocked:
+    """Finds what is to be served. `job` is the CustomizationJob that the spec names, if it does and there is one."""
+    model = deployment.spec.model
+    if model.customization_job_ref is not None:
+        return _from_job(deployment, model.customization_job_ref.name, job)
+    storage = deployment.spec.object_storage or ObjectStorage()
+    device = deployment.spec.runtime.device or "gpu"
+    if model.artifact is None:
+        return _build(deployment, None, model, storage, device, trust=model.trust_remote_code)
+    artifact = ArtifactInput(uri=model.artifact.uri, manifest_digest=model.artifact.manifest_digest)
+    base = model.artifact.base_model
+    trust = model.trust_remote_code or (base is not None and base.trust_remote_code)
+    return _build(deployment, artifact, base, storage, device, trust=trust)
+
+
+def name_models(weights: Weights, artifact: ArtifactReference | None) -> list[ModelStatus]:
+    """Names the models of a server, the tuned one first."""
+    if artifact is None:
+        return [ModelStatus(name=weights.name, kind="base")]
+    endpoint: Literal["/v1/completions", "/v1/chat/completions"] = (
+        "/v1/chat/completions" if artifact.prompt_format == "chat" else "/v1/completions"
+    )
+    tuned = ModelStatus(name=weights.name, kind=artifact.type, endpoint=endpoint)
+    if weights.base_name is None:
+        return [tuned]
+    return [tuned, ModelStatus(name=weights.base_name, kind="base", endpoint=endpoint)]
+
+
+def _from_job(deployment: ModelDeployment, name: str, found: Object | None) -> Target | Blocked:
+    if found is None:
+        return Blocked(
+            ServingReason.JOB_NOT_FOUND,
+            f"There is no CustomizationJob {name} in this namespace: create it, or correct spec.model.",
+            stalled=True,
+        )
+    try:
+        job = CustomizationJob.model_validate(found)
+    except ValidationError as error:
+        return Blocked(
+            ServingReason.INVALID_SPEC,
+            f"CustomizationJob {name} is not one that this operator understands ({error.errors()[0]['msg']}): "
+            "install operator and CRDs of the same release.",
+            stalled=True,
+        )
+    status = job.status
+    published = status.artifact if status else None
+    if published is None:
+        if status and any(c.type == ConditionType.FAILED and c.status == "True" for c in status.conditions or ()):
+            return Blocked(
+                ServingReason.JOB_FAILED,
+                f"CustomizationJob {name} has failed: {status.message or 'it does not say why.'} "
+                "Create it anew, corrected, under the same name; or name another.",
+                stalled=True,
+            )
+        state = f", which is {status.state}" if status and status.state else ""
+        return Blocked(ServingReason.JOB_NOT_COMPLETE, f"Waits for CustomizationJob {name}{state}.", stalled=False)
+    return _build(
+        deployment,
+        ArtifactInput(uri=published.uri, manifest_digest=published.manifest_digest),
+        job.spec.model if published.type == "adapter" else None,
+        deployment.spec.object_storage or job.spec.object_storage,
+        deployment.spec.runtime.device or job.spec.compute.device,
+        trust=job.spec.model.trust_remote_code,
+    )
+
+
+def _build(
+    deployment: ModelDeployment,
+    artifact: ArtifactInput | None,
+    model: ModelSource | None,
+    storage: ObjectStorage,
+    device: Literal["gpu", "cpu"],
+    *,
+    trust: bool,
+) -> Target:
+    return Target(
+        serving=Serving(
+            name=deployment.metadata.name,
+            namespace=deployment.metadata.namespace,
+            artifact=artifact,
+            model=ModelInput(source=translate_source(model, MODEL_VOLUME), trust_remote_code=trust) if model else None,
+            served_model_name=deployment.spec.runtime.served_model_name,
+            storage=translate_storage(storage),
+        ),
+        access=Access(storage, model, device),
+        trust_remote_code=trust,
+    )

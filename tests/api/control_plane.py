@@ -1,0 +1,161 @@
+"""etcd and kube-apiserver on free ports of 127.0.0.1, with RBAC on."""
+
+import json
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.cluster.builds import build_kubernetes
+
+ADMIN_TOKEN = "administrator"
+_READY_WITHIN = 90
+
+
+class ApiRefusedError(Exception):
+    """The apiserver refused a request of the test."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class ControlPlane(AbstractContextManager["ControlPlane"]):
+    """A real apiserver, and a client with all rights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.programs = build_kubernetes()
+        self.url = f"https://127.0.0.1:{_free_port()}"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        # The apiserver makes it itself when it starts.
+        self.authority = folder / "certificates" / "apiserver.crt"
+
+    def __enter__(self) -> Self:
+        client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+        self._start(
+            "etcd",
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",
+        )
+        key, tokens = self.folder / "service-accounts.key", self.folder / "tokens.csv"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        tokens.write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
+        self._start(
+            "kube-apiserver",
+            f"--etcd-servers={client}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self.url.rpartition(':')[2]}",
+            f"--cert-dir={self.folder / 'certificates'}",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--token-auth-file={tokens}",
+            "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+            "--disable-admission-plugins=ServiceAccount",
+        )
+        deadline = time.monotonic() + _READY_WITHIN
+        while not self._is_ready():
+            if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
+                log = (self.folder / "kube-apiserver.log").read_text()[-2000:]
+                self.__exit__(None, None, None)
+                raise RuntimeError(f"the apiserver did not become ready: {log}")
+            time.sleep(0.2)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(30)
+
+    def _start(self, program: str, *arguments: str) -> None:
+        log = (self.folder / f"{program}.log").open("wb")
+        self._processes.append(
+            subprocess.Popen([self.programs / program, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            self.call("GET", "/readyz", raw=True)
+            self.call("GET", "/api/v1/namespaces/default")
+        except (ApiRefusedError, OSError):
+            return False
+        return True
+
+    def call(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", raw: bool = False
+    ) -> Any:
+        """Calls the API; raises ApiRefusedError with the apiserver's words."""
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": content_type},
+        )
+        try:
+            with urllib.request.urlopen(
+                request, context=ssl.create_default_context(cafile=self.authority), timeout=30
+            ) as response:
+                data = response.read()
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            raise ApiRefusedError(error.code, _message(text)) from error
+        return data if raw else json.loads(data)
+
+    def install(self, path: Path, flag: str = "-f") -> None:
+        """Applies manifests (`-k`: a kustomization) and waits until the apiserver serves their kinds."""
+        self.kubectl("apply", "--server-side", flag, str(path))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Runs kubectl as administrator; returns what it printed, errors included."""
+        connection = [f"--server={self.url}", f"--token={ADMIN_TOKEN}", f"--certificate-authority={self.authority}"]
+        command = [self.programs / "kubectl", *connection, f"--cache-dir={self.folder / 'kubectl'}", *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout + done.stderr
+
+    def write_kubeconfig(self, path: Path, token: str) -> Path:
+        """Writes a kubeconfig for the owner of a token."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [
+                {"name": "test", "cluster": {"server": self.url, "certificate-authority": str(self.authority)}}
+            ],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        path.write_text(json.dumps(config))
+        return path
+
+
+def _message(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError):
+        return text
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

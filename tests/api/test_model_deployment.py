@@ -1,0 +1,202 @@
+"""A ModelDeployment on a real apiserver: what is refused, and its life under the operator's own rights."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from customizer_contract.result import Result
+from customizer_operator.api.model_runtime import PORT
+from tests.api.control_plane import ApiRefusedError
+from tests.api.world import Object, World, timestamp
+from tests.support import samples
+
+KIND = "modeldeployments"
+ADDRESS = "127.0.0.78"
+ARTIFACT = {"artifact": {"uri": "s3://bucket/out"}}
+BASE = {"s3": {"uri": "s3://bucket/model"}}
+
+
+def deployment(name: str = "bot", **spec: Any) -> Object:
+    """A ModelDeployment of a published artifact; members of the spec can be replaced."""
+    return {
+        "apiVersion": "customizer.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name},
+        "spec": {"model": ARTIFACT, "runtime": {"type": "VLLM", "image": "registry.test/vllm:1"}, **spec},
+    }
+
+
+def runtime(**parts: Any) -> Object:
+    """A spec with a runtime of its own; VLLM unless it says otherwise."""
+    return {"runtime": {"type": "VLLM", **parts}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"model": {}}, "name exactly one of customizationJobRef, artifact, huggingFace, s3"),
+        ({"model": {**ARTIFACT, **BASE}}, "name exactly one of customizationJobRef, artifact, huggingFace, s3"),
+        ({"model": {"artifact": {"uri": "s3://b/out", "manifestDigest": "abc"}}}, "should match"),
+        (runtime(type="Triton"), "supported values"),
+        (runtime(generation="V2"), "generation is for type: MultiLLM"),
+        (runtime(type="MultiLLM", generation="V1", args=["--x"]), "takes no arguments"),
+        (runtime(args=["--max-num-seqs", "--port=1"]), "the operator sets --model, --served-model-name"),
+        (runtime(env=[{"name": "NIM_PEFT_SOURCE", "value": "/x"}]), "the operator sets this variable"),
+        (runtime(env=[{"name": "A"}]), "exactly one of value and valueFrom"),
+        (runtime(servedModelName="with/slash"), "should match"),
+        (runtime(tensorParallelSize=0), "should be greater than or equal to 1"),
+        ({"replicas": -1}, "should be greater than or equal to 0"),
+        ({"sufix": True}, "unknown field"),
+    ],
+)
+def test_a_mistake_is_refused_with_what_to_change(world: World, spec: Object, words: str) -> None:
+    with pytest.raises(ApiRefusedError) as refusal:
+        world.create(KIND, deployment(**spec))
+    assert words in refusal.value.message
+
+
+@pytest.mark.parametrize("name", ["a" * 53, "1st", "with.dot"])
+def test_a_name_that_no_service_can_have_is_refused(world: World, name: str) -> None:
+    with pytest.raises(ApiRefusedError, match=r"metadata\.name must start with a letter"):
+        world.create(KIND, deployment(name))
+
+
+@contextmanager
+def serve_models(*names: str) -> Iterator[None]:
+    """Answers as a server does."""
+    body = json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer((ADDRESS, PORT), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def verify(world: World, result: str, code: int = 0) -> None:
+    """Lets the verify Job end, as its controller and a kubelet do."""
+    job = world.wait_for("jobs", "bot-verify") | {"apiVersion": "batch/v1", "kind": "Job"}
+    pod = world.make_pod(job, job["spec"]["template"], "bot-verify-x", {})
+    world.end_pod(pod["metadata"]["name"], code, result)
+    now = timestamp()
+    first, last = ("SuccessCriteriaMet", "Complete") if code == 0 else ("FailureTarget", "Failed")
+    conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in (first, last)]
+    counts: Object = {"succeeded": 1, "completionTime": now} if code == 0 else {"failed": 1}
+    status = {"conditions": conditions, "startTime": now, **counts, "uncountedTerminatedPods": {}}
+    world.patch("jobs", "bot-verify", {"status": status}, "/status")
+
+
+def roll_out(world: World) -> None:
+    """Makes the one server and lets it run, as the Deployment's controller and a kubelet do."""
+    owner = world.wait_for("deployments", "bot") | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    if world.get("pods", "bot-0") is None:
+        world.make_pod(owner, owner["spec"]["template"], "bot-0", {"pod-template-hash": "1"})
+    world.run_pod("bot-0", ADDRESS)
+    ready = [{"type": "Ready", "status": "True", "lastTransitionTime": timestamp()}]
+    world.patch("pods", "bot-0", {"status": {"conditions": ready}}, "/status")
+    generation = owner["metadata"]["generation"]
+    counts = {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+    world.patch("deployments", "bot", {"status": counts}, "/status")
+
+
+def serve(world: World) -> None:
+    """Brings a deployment to where its server runs."""
+    world.create(KIND, deployment())
+    verify(world, served())
+    roll_out(world)
+
+
+def served() -> str:
+    """What `verify` says of the artifact that a job of the samples makes."""
+    artifact = Result.model_validate_json(samples.trained()).artifact
+    return Result(command="verify", artifact=artifact).to_json()
+
+
+def wait_for(world: World, kind: str, status: str = "True", reason: str | None = None) -> Object:
+    """Waits for a condition of the deployment."""
+    return world.wait_for_condition("bot", kind, status, reason, KIND)
+
+
+def names() -> list[str]:
+    """The names under which the sample's artifact is served."""
+    artifact = Result.model_validate_json(samples.trained()).artifact
+    assert artifact is not None
+    return [artifact.name, f"{artifact.name}-base"] if artifact.adapter else [artifact.name]
+
+
+@pytest.mark.usefixtures("operator")
+def test_it_is_ready_when_its_server_lists_what_it_should(world: World) -> None:
+    with serve_models(*names()):
+        serve(world)
+        wait_for(world, "Ready")
+    status = (world.get(KIND, "bot") or {})["status"]
+    assert [model["name"] for model in status["models"]] == names()
+    assert status["url"] == f"http://bot.{world.namespace}.svc:8000"
+    table = world.plane.kubectl("get", "md", "-n", world.namespace)
+    assert status["url"] in table
+    assert world.get("services", "bot") is not None
+    for plural in ("jobs", "deployments", "services"):
+        for item in world.all(plural):
+            assert item["metadata"]["ownerReferences"][0]["name"] == "bot"
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_server_that_lists_something_else_is_not_ready(world: World) -> None:
+    with serve_models("other"):
+        serve(world)
+        world.wait("the reason", lambda: "does not list" in (world.get(KIND, "bot") or {})["status"]["message"])
+    wait_for(world, "Ready", "False")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_change_is_not_ready_before_it_is_rolled_out(world: World) -> None:
+    with serve_models(*names()):
+        serve(world)
+        wait_for(world, "Ready")
+        world.patch(KIND, "bot", {"spec": {"runtime": {"maxModelLen": 512}}})
+        assert wait_for(world, "Ready", "False")["observedGeneration"] == 2
+        args = (world.get("deployments", "bot") or {})["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert "512" in args
+        roll_out(world)
+        assert wait_for(world, "Ready")["observedGeneration"] == 2
+
+
+@pytest.mark.usefixtures("operator")
+def test_at_rest_nothing_is_written(world: World) -> None:
+    def versions() -> dict[str, str]:
+        found = [item for plural in (KIND, "deployments", "services", "events") for item in world.all(plural)]
+        return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in found}
+
+    with serve_models(*names()):
+        serve(world)
+        wait_for(world, "Ready")
+        before = versions()
+        with pytest.raises(AssertionError, match="a write"):
+            world.wait("a write", lambda: versions() != before, patience=3)
+
+
+@pytest.mark.usefixtures("operator")
+def test_it_goes_on_when_its_job_has_published(world: World) -> None:
+    world.create(KIND, deployment(model={"customizationJobRef": {"name": "tickets"}}))
+    wait_for(world, "Stalled", reason="JobNotFound")
+    world.create("customizationjobs", samples.job())
+    wait_for(world, "Ready", "False", "JobNotComplete")
+    world.pass_preflight("tickets", samples.passed())
+    for pod in world.make_workers("tickets-a1"):
+        world.run_pod(pod)
+        world.end_pod(pod, 0, samples.trained())
+    world.set_training_job("tickets-a1", "Created", "Succeeded")
+    world.wait_for_condition("tickets", "Complete")
+    job = world.wait_for("jobs", "bot-verify")
+    assert "s3://bucket/out" in json.dumps(job["spec"]["template"]["metadata"]["annotations"])

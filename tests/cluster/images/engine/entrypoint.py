@@ -1,0 +1,173 @@
+"""Starts vLLM on CPU: as the open image does, from arguments, or as NVIDIA's NIM containers do, from NIM_* variables.
+
+It stands in for the containers that production uses, so it is as strict as they are: variables of two generations
+together, or one that its generation does not know, end it at once. The engine behind is the real one.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+PORT = "8000"
+SERVER = "vllm.entrypoints.openai.api_server"
+PATHS = {
+    "/v1/health/live": "/health",
+    "/v1/health/ready": "/health",
+    "/v1/metrics": "/metrics",
+    "/v1/version": "/version",
+}
+"""Where NIM answers, and where vLLM does."""
+
+SHARED = frozenset(
+    {
+        "NIM_CACHE_PATH",
+        "NIM_JSONL_LOGGING",
+        "NIM_LOG_LEVEL",
+        "NIM_MAX_MODEL_LEN",
+        "NIM_PEFT_SOURCE",
+        "NIM_SERVED_MODEL_NAME",
+    }
+)
+SMALL = {
+    "--dtype": "bfloat16",
+    "--max-num-seqs": "16",
+    "--enforce-eager": None,
+}
+"""What keeps the engine small; an argument of the same name replaces it."""
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_HOST_IP": "127.0.0.1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""A small machine without a way out; what is set already stays. The key-value cache is in GiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The variables that one generation of NIM containers obeys."""
+
+    name: str
+    model: str
+    own: frozenset[str]
+
+    @property
+    def known(self) -> frozenset[str]:
+        """All the variables that it takes."""
+        return SHARED | self.own | {self.model}
+
+
+V1 = Generation(
+    "V1",
+    "NIM_MODEL_NAME",
+    frozenset(
+        {
+            "NIM_FORCE_TRUST_REMOTE_CODE",
+            "NIM_MAX_LORA_RANK",
+            "NIM_MODEL_PROFILE",
+            "NIM_TENSOR_PARALLEL_SIZE",
+            "NIM_TRUST_CUSTOM_CODE",
+        }
+    ),
+)
+V2 = Generation("V2", "NIM_MODEL_PATH", frozenset({"NIM_PASSTHROUGH_ARGS"}))
+
+
+class RefusedError(Exception):
+    """The variables contradict one another."""
+
+
+def find_generation(variables: Mapping[str, str]) -> Generation | None:
+    """Returns the generation whose variables these are, or None if there is none of NIM's; refuses a mix."""
+    given = {name for name in variables if name.startswith("NIM_")}
+    if not given:
+        return None
+    named = [generation for generation in (V1, V2) if generation.model in given]
+    if len(named) != 1:
+        raise RefusedError("exactly one of NIM_MODEL_NAME (V1) and NIM_MODEL_PATH (V2) must be set")
+    strange = sorted(given - named[0].known)
+    if strange:
+        raise RefusedError(f"a {named[0].name} container does not know {', '.join(strange)}")
+    return named[0]
+
+
+def build_arguments(variables: Mapping[str, str], adapters: Sequence[str]) -> list[str]:
+    """Returns vLLM's arguments for a container that is driven by NIM's variables.
+
+    `adapters` are the names of the folders in NIM_PEFT_SOURCE.
+    """
+    generation = find_generation(variables)
+    if generation is None:
+        return []
+    arguments = ["--port", PORT, "--model", variables[generation.model], "--middleware", "entrypoint.NimPaths"]
+    options = {
+        "NIM_SERVED_MODEL_NAME": "--served-model-name",
+        "NIM_MAX_MODEL_LEN": "--max-model-len",
+        "NIM_TENSOR_PARALLEL_SIZE": "--tensor-parallel-size",
+    }
+    for variable, option in options.items():
+        if variable in variables:
+            arguments += [option, variables[variable]]
+    if generation is V1 and variables.get("NIM_MODEL_PROFILE") != "vllm":
+        raise RefusedError("weights of one's own need NIM_MODEL_PROFILE=vllm")
+    trust = {"NIM_FORCE_TRUST_REMOTE_CODE", "NIM_TRUST_CUSTOM_CODE"} & variables.keys()
+    if len(trust) == 1:
+        raise RefusedError("NIM_FORCE_TRUST_REMOTE_CODE and NIM_TRUST_CUSTOM_CODE go together")
+    if trust:
+        arguments.append("--trust-remote-code")
+    source = variables.get("NIM_PEFT_SOURCE")
+    if source and adapters:
+        if generation is V1:
+            arguments += ["--enable-lora", "--max-lora-rank", variables.get("NIM_MAX_LORA_RANK", "32")]
+        arguments += ["--lora-modules", *(f"{name}={source}/{name}" for name in sorted(adapters))]
+    return arguments + shlex.split(variables.get("NIM_PASSTHROUGH_ARGS", ""))
+
+
+def make_small(arguments: Sequence[str]) -> list[str]:
+    """Adds what keeps the engine small, where the arguments do not say otherwise."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    added = [word for option, value in SMALL.items() if option not in given for word in (option, value)]
+    return [*arguments, *(word for word in added if word is not None)]
+
+
+class NimPaths:
+    """Middleware that answers where NIM does, so that its probes and its monitoring find what they look for."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """Passes a request on under the path that vLLM knows."""
+        if scope["type"] == "http" and scope["path"] in PATHS:
+            scope["path"] = PATHS[scope["path"]]
+        await self.app(scope, receive, send)
+
+
+def main() -> None:
+    """Becomes the server."""
+    source = Path(os.environ.get("NIM_PEFT_SOURCE", "/nonexistent"))
+    adapters = [folder.name for folder in source.iterdir() if folder.is_dir()] if source.is_dir() else []
+    try:
+        arguments = make_small([*build_arguments(os.environ, adapters), *sys.argv[1:]])
+    except RefusedError as error:
+        sys.exit(f"engine: {error}")
+    environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment.setdefault("OMP_NUM_THREADS", str(min(4, len(os.sched_getaffinity(0)))))
+    os.execve(sys.executable, [sys.executable, "-m", SERVER, *arguments], environment)
+
+
+if __name__ == "__main__":
+    main()

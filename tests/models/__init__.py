@@ -1,0 +1,1 @@
+"""Small models to train: made once, kept in the cache."""

@@ -1,0 +1,77 @@
+"""What tests of both backends do with pods, and how they judge what was published."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from customizer_contract.artifact import Manifest
+from customizer_contract.job import Job
+from customizer_trainer.storage.digest import file_digest
+from tests.train.conftest import chats, client
+from tests.train.harness import Pod, Running, Storage
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def fetch(*pods: Pod) -> None:
+    for running in [pod.start("fetch") for pod in pods]:
+        outcome = running.wait()
+        assert outcome.code == 0, outcome.log
+
+
+def train(pod: Pod, attempt: int = 1) -> Running:
+    return pod.start("train", "--attempt", str(attempt), "--progress-port", str(free_port()))
+
+
+def download(storage: Storage, uri: str, folder: Path) -> Manifest:
+    """Downloads an artifact and checks each file against its manifest."""
+    s3, prefix = client(storage), uri.removeprefix("s3://tests/")
+    manifest = Manifest.model_validate_json(s3.get_object(Bucket="tests", Key=f"{prefix}/manifest.json")["Body"].read())
+    folder.mkdir()
+    for file in manifest.files:
+        s3.download_file("tests", f"{prefix}/{file.path}", str(folder / file.path))
+        assert file_digest(folder / file.path) == file.sha256
+    return manifest
+
+
+def mean_loss(model: Any, tokenizer: Any, storage: Storage) -> float:
+    """Computes the mean loss of the completions' tokens of the validation data, independently of the trainer."""
+    import torch
+
+    body = client(storage).get_object(Bucket="tests", Key="data/pairs/validation.jsonl")["Body"].read().decode()
+    total, count = 0.0, 0
+    for record in map(json.loads, body.splitlines()):
+        prompt = tokenizer(record["prompt"])["input_ids"]
+        completion = [*tokenizer(record["completion"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        tokens = torch.tensor([prompt + completion])
+        labels = torch.tensor([[-100] * len(prompt) + completion])
+        with torch.no_grad():
+            total += float(model(input_ids=tokens, labels=labels).loss) * len(completion)
+        count += len(completion)
+    return total / count
+
+
+def chat_loss(model: Any, tokenizer: Any) -> float:
+    """Computes the loss over whole conversations; only good for comparing two models."""
+    import torch
+
+    total = 0.0
+    for record in map(json.loads, chats(8)):
+        text = tokenizer.apply_chat_template(record["messages"], tokenize=False)
+        tokens = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+        labels = tokens.clone()
+        labels[0, :-6] = -100
+        with torch.no_grad():
+            total += float(model(input_ids=tokens, labels=labels).loss)
+    return total / 8
+
+
+def checkpoint_exists(storage: Storage, job: Job, step: int, attempt: int) -> bool:
+    """Tells whether a checkpoint is complete."""
+    marker = f"{job.work_uri}/checkpoints/step-{step:08d}-a{attempt}/COMPLETE.json".removeprefix("s3://tests/")
+    return client(storage).list_objects_v2(Bucket="tests", Prefix=marker)["KeyCount"] > 0

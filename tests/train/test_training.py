@@ -1,0 +1,272 @@
+"""Losses do not depend on how the work is spread or interrupted, and what is published is what was trained."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customizer_contract.errors import Reason
+from customizer_contract.job import Job
+from customizer_contract.progress import Progress
+from tests.train.conftest import client
+from tests.train.harness import Outcome, Pod, Running, Storage, build_job
+from tests.train.pods import chat_loss, checkpoint_exists, download, fetch, free_port, mean_loss, train
+
+SFT: dict[str, Any] = {
+    "training": {"finetuningType": "all_weights", "maxSeqLength": 64},
+    "schedule": {"epochs": 3},
+    "batch": {"globalBatchSize": 8, "microBatchSize": 1},
+    "optimizer": {"learningRate": 0.003, "warmupSteps": 2},
+}
+"""24 steps; validated and saved after each epoch of 8."""
+STEPS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training."""
+
+    pod: Pod
+    outcome: Outcome
+    losses: dict[int, float]
+
+
+def sft_job(storage: Storage, name: str, *, nodes: int = 1) -> Job:
+    return build_job(storage, name, data="s3://tests/data/pairs", **SFT, parallelism={"numNodes": nodes})
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One of the pods of an attempt."""
+
+    pod: Pod
+    running: Running
+
+    def losses(self, attempt: int) -> dict[int, float]:
+        """Returns the losses of the steps that rank 0 has told of."""
+        return {step: event.loss for step, event in self.pod.steps(attempt).items()}
+
+    def kill(self, attempt: int) -> None:
+        """Ends the pod as the kernel does: all its processes, at once."""
+        self.running.process.kill()
+        for pid in self.pod.rank_pids(attempt):
+            os.kill(pid, signal.SIGKILL)
+        self.running.process.wait()
+
+
+def start_nodes(disk: Path, job: Job, storage: Storage, attempt: int) -> list[Node]:
+    """Starts both nodes of an attempt on disks of their own; they meet on the loopback."""
+    meeting = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1"}
+    meeting["PET_MASTER_PORT"] = str(free_port())
+    pods = [Pod(disk / str(node), job, storage, {**meeting, "PET_NODE_RANK": str(node)}) for node in range(2)]
+    fetch(*pods)
+    return [Node(pod, train(pod, attempt)) for pod in pods]
+
+
+@pytest.fixture(scope="module")
+def unbroken(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """All weights, one process, from the first step to the last."""
+    pod = Pod(tmp_path_factory.mktemp("unbroken"), sft_job(storage, "unbroken"), storage)
+    fetch(pod)
+    running = train(pod)
+    outcome = running.wait()
+    assert outcome.code == 0, outcome.log
+    return Trained(pod, outcome, Node(pod, running).losses(1))
+
+
+def test_a_finished_training_says_what_it_reached_and_published(unbroken: Trained) -> None:
+    training, artifact = unbroken.outcome.result.training, unbroken.outcome.result.artifact
+    assert training is not None
+    assert artifact is not None
+    assert (training.step, training.total_steps, training.checkpoint_step) == (STEPS, STEPS, STEPS)
+    assert training.resumed_from_step is None
+    assert artifact.type == "model"
+    assert sorted(unbroken.losses) == list(range(1, STEPS + 1))
+    assert unbroken.losses[STEPS] < unbroken.losses[1] - 2
+
+
+def test_a_full_model_is_published_complete_and_loads(storage: Storage, unbroken: Trained, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    manifest = download(storage, "s3://tests/out/unbroken", tmp_path / "artifact")
+    assert {"config.json", "tokenizer.json"} <= {file.path for file in manifest.files}
+    assert manifest.metrics["validation_loss"] == pytest.approx(unbroken.outcome.result.training.validation_loss)
+    model, notes = AutoModelForCausalLM.from_pretrained(tmp_path / "artifact", output_loading_info=True)
+    assert not notes["missing_keys"]
+    assert not notes["unexpected_keys"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "artifact")
+    assert mean_loss(model, tokenizer, storage) == pytest.approx(manifest.metrics["validation_loss"], rel=1e-3)
+
+
+def test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever_happens_to_them(
+    storage: Storage, unbroken: Trained, tmp_path: Path
+) -> None:
+    job = sft_job(storage, "two-nodes", nodes=2)
+
+    # A signal to one of them: both save the step and end.
+    first = start_nodes(tmp_path / "first", job, storage, attempt=1)
+    first[0].running.until(lambda: len(first[0].pod.steps(1)) >= 3)
+    first[1].running.process.send_signal(signal.SIGTERM)
+    stopped = [node.running.wait() for node in first]
+    assert [outcome.code for outcome in stopped] == [75, 75], stopped[0].log
+    step = stopped[0].result.training.checkpoint_step
+    assert stopped[0].result.error.reason == Reason.PREEMPTED
+    assert 3 <= step < STEPS
+
+    # One of them is gone, after an epoch's checkpoint: the other one says so and does not wait for it.
+    second = start_nodes(tmp_path / "second", job, storage, attempt=2)
+    second[0].running.until(lambda: checkpoint_exists(storage, job, 16, attempt=2) and 17 in second[0].pod.steps(2))
+    second[1].kill(attempt=2)
+    began = time.monotonic()
+    left = second[0].running.wait()
+    assert time.monotonic() - began < 45, left.log
+    assert left.code == 1
+    assert left.result.error.reason == Reason.PEER_LOST
+    assert left.result.training.resumed_from_step == step
+
+    # The next attempt goes on from that checkpoint, and publishes.
+    third = start_nodes(tmp_path / "third", job, storage, attempt=3)
+    done = [node.running.wait() for node in third]
+    assert [outcome.code for outcome in done] == [0, 0], done[0].log
+    assert done[0].result.training.resumed_from_step == 16
+    assert done[0].result.artifact is not None
+    assert done[1].result.artifact is None
+    merged = {**first[0].losses(1), **second[0].losses(2), **third[0].losses(3)}
+    assert min(second[0].losses(2)) == step + 1
+    assert min(third[0].losses(3)) == 17
+    assert merged == pytest.approx(unbroken.losses, rel=1e-4)
+    download(storage, "s3://tests/out/two-nodes", tmp_path / "artifact")
+
+
+@pytest.fixture(scope="module")
+def lora(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """An adapter from chat data, validated on a share of them, by two processes of one node."""
+    job = build_job(
+        storage,
+        "lora",
+        data="s3://tests/data/chat/train.jsonl",
+        checkpoint_every=2,
+        training={"lora": {"rank": 8}, "maxSeqLength": 128},
+        schedule={"epochs": 2, "valCheckInterval": 0.5},
+        batch={"globalBatchSize": 8, "microBatchSize": 4},
+        optimizer={"learningRate": 0.01, "optimizer": "AdamW"},
+        parallelism={"numGpusPerNode": 2},
+    )
+    pod = Pod(tmp_path_factory.mktemp("lora"), job, storage)
+    fetch(pod)
+    port = free_port()
+    running = pod.start("train", "--attempt", "1", "--progress-port", str(port))
+    seen: list[Progress] = []
+
+    def is_training() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as answer:
+                seen.append(Progress.model_validate_json(answer.read()))
+        except OSError:
+            return False
+        return seen[-1].step > 0
+
+    running.until(is_training)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        (pod.disk / "metrics").write_bytes(answer.read())
+    (pod.disk / "progress").write_text(seen[-1].to_json())
+    outcome = running.wait()
+    assert outcome.code == 0, outcome.log
+    return Trained(pod, outcome, Node(pod, running).losses(1))
+
+
+def test_progress_and_metrics_are_served_while_it_trains(lora: Trained) -> None:
+    progress = Progress.model_validate_json((lora.pod.disk / "progress").read_text())
+    assert progress.phase in {"Training", "Validating", "Checkpointing"}
+    assert progress.total_steps == lora.outcome.result.training.total_steps
+    assert "customizer_training_step " in (lora.pod.disk / "metrics").read_text()
+
+
+def test_checkpoints_are_saved_when_validated_and_every_so_often_in_between(lora: Trained) -> None:
+    saved = lora.pod.saved(1)
+    assert sorted(saved) == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert sorted(step for step, event in saved.items() if event.validation_loss is not None) == [3, 6, 9, 12]
+
+
+def test_only_checkpoints_that_may_be_needed_are_kept(storage: Storage, lora: Trained) -> None:
+    prefix = "out/lora.work/uid-of-lora/checkpoints/"
+    keys = [entry["Key"] for entry in client(storage).list_objects_v2(Bucket="tests", Prefix=prefix)["Contents"]]
+    best = min(lora.pod.validations(1).values(), key=lambda event: event.loss).step
+    assert {int(key.removeprefix(prefix)[5:13]) for key in keys} == {best, 10, 12}
+
+
+def test_the_best_checkpoint_is_published_not_the_last_one(storage: Storage, lora: Trained, tmp_path: Path) -> None:
+    validated = lora.pod.validations(1)
+    assert sorted(validated) == [3, 6, 9, 12]
+    manifest = download(storage, "s3://tests/out/lora", tmp_path / "adapter")
+    assert manifest.step == min(validated, key=lambda step: validated[step].loss)
+    assert manifest.metrics["validation_loss"] == validated[manifest.step].loss
+
+
+def test_an_adapter_loads_with_peft_and_lowers_the_loss(
+    storage: Storage, lora: Trained, model: Path, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    manifest = download(storage, "s3://tests/out/lora", tmp_path / "adapter")
+    assert manifest.type == "adapter"
+    assert manifest.prompt_format == "chat"
+    assert manifest.adapter.rank == 8
+    assert manifest.adapter.target_modules == [
+        "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"
+    ]  # fmt: skip
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "s3://tests/models/tiny"
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    base = AutoModelForCausalLM.from_pretrained(model)
+    before = chat_loss(base, tokenizer)
+    tuned = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    assert chat_loss(tuned, tokenizer) < before - 0.1
+
+
+def test_a_published_job_is_not_trained_again(storage: Storage, lora: Trained, tmp_path: Path) -> None:
+    again = Pod(tmp_path / "again", lora.pod.job, storage).run("train", "--attempt", "2")
+    assert again.code == 0, again.log
+    assert again.result.artifact == lora.outcome.result.artifact
+
+
+def test_a_second_fetch_downloads_nothing(lora: Trained) -> None:
+    outcome = lora.pod.run("fetch")
+    assert outcome.code == 0
+    downloads = [line for line in outcome.log.splitlines() if "downloading" in line and "/checkpoints/" not in line]
+    assert downloads == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_attempt_for_good(storage: Storage, tmp_path: Path) -> None:
+    job = build_job(
+        storage,
+        "diverged",
+        data="s3://tests/data/pairs",
+        training={"finetuningType": "all_weights", "maxSeqLength": 64},
+        batch={"globalBatchSize": 8, "microBatchSize": 8},
+        optimizer={"learningRate": 1e30},
+    )
+    pod = Pod(tmp_path, job, storage)
+    fetch(pod)
+    outcome = train(pod).wait()
+    assert outcome.code == 65, outcome.log
+    assert outcome.result.error.reason == Reason.TRAINING_DIVERGED
+
+
+def test_a_job_that_asks_for_gpus_never_trains_on_a_cpu(storage: Storage, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    pod = Pod(tmp_path, build_job(storage, "gpu", data="s3://tests/data/pairs", device="gpu"), storage)
+    fetch(pod)
+    outcome = train(pod).wait()
+    assert outcome.code == 1
+    assert outcome.result.error.reason == Reason.DEVICE_UNAVAILABLE

@@ -1,0 +1,111 @@
+"""`customizer plan`: the numbers of a job, and the nearest job that works."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customizer_operator.cli.__main__ import main
+from tests.support import samples
+
+
+def plan(capsys: pytest.CaptureFixture[str], tmp_path: Path, *options: str, **automodel: Any) -> tuple[int, str]:
+    """Returns the exit code, and what was printed."""
+    file = tmp_path / "job.yaml"
+    file.write_text(json.dumps(samples.job(automodel=automodel, compute={"device": "gpu"})))
+    code = main(["plan", "-f", str(file), *options])
+    return code, capsys.readouterr().out
+
+
+def find_numbers(text: str) -> dict[str, str]:
+    """Reads the table."""
+    rows = (line.split() for line in text.splitlines() if line.startswith("  "))
+    return {row[0]: row[1] for row in rows}
+
+
+def test_a_job_is_told_in_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, text = plan(
+        capsys,
+        tmp_path,
+        "--samples=1000",
+        batch={"globalBatchSize": 64, "microBatchSize": 2},
+        parallelism={"numNodes": 2, "numGpusPerNode": 8},
+        schedule={"epochs": 2},
+    )
+    assert code == 0
+    assert find_numbers(text) == find_numbers(text) | {
+        "nodes": "2",
+        "gpusPerNode": "8",
+        "worldSize": "16",
+        "dataParallelSize": "16",
+        "gradientAccumulationSteps": "2",
+        "stepsPerEpoch": "16",
+        "totalSteps": "32",
+        "tokensPerStep": "131072",
+    }
+
+
+def test_a_job_of_unsloth_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    example = Path(__file__).parents[3] / "manifests" / "examples" / "customization-job-unsloth.yaml"
+    assert main(["plan", "-f", str(example), "--samples=1000"]) == 0
+    numbers = find_numbers(capsys.readouterr().out)
+    assert (numbers["worldSize"], numbers["gradientAccumulationSteps"]) == ("1", "8")
+    assert (numbers["totalSteps"], numbers["tokensPerStep"]) == ("126", "65536")
+
+
+def test_without_the_number_of_samples_the_steps_are_not_known(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, text = plan(capsys, tmp_path)
+    assert code == 0
+    assert find_numbers(text)["totalSteps"] == "-"
+    assert "Give --samples N." in text
+
+
+@pytest.mark.parametrize(
+    ("automodel", "suggestions"),
+    [
+        pytest.param(
+            {"batch": {"globalBatchSize": 70, "microBatchSize": 2}, "parallelism": {"numGpusPerNode": 16}},
+            ["batch.globalBatchSize: 64", "parallelism.numGpusPerNode: 7"],
+            id="the nearest batch, or fewer GPUs",
+        ),
+        pytest.param(
+            {"batch": {"globalBatchSize": 6, "microBatchSize": 4}},
+            ["batch.globalBatchSize: 4", "batch.microBatchSize: 3"],
+            id="a batch between two that work",
+        ),
+        pytest.param(
+            {"batch": {"globalBatchSize": 16}, "parallelism": {"numNodes": 3, "numGpusPerNode": 4}},
+            ["batch.globalBatchSize: 12", "parallelism.numNodes: 2"],
+            id="nodes that do not divide the batch",
+        ),
+    ],
+)
+def test_what_does_not_work_is_refused_with_the_nearest_that_does(
+    automodel: dict[str, Any], suggestions: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, text = plan(capsys, tmp_path, **automodel)
+    assert code == 1
+    assert "batch.globalBatchSize must be a multiple" in text
+    offered = [line.strip().removeprefix("spec.automodel.") for line in text.splitlines() if line.startswith("    ")]
+    assert offered == suggestions
+
+
+def test_every_suggestion_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = {"batch": {"globalBatchSize": 70, "microBatchSize": 2}, "parallelism": {"numGpusPerNode": 16}}
+    _, text = plan(capsys, tmp_path, **asked)
+    for line in text.splitlines():
+        if line.startswith("    "):
+            place, _, value = line.strip().partition(": ")
+            group, field = place.split(".")[-2:]
+            changed = {**asked, group: {**asked[group], field: int(value)}}
+            assert plan(capsys, tmp_path, **changed)[0] == 0
+
+
+def test_a_deployment_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = Path(__file__).parents[3] / "manifests" / "examples"
+    assert main(["plan", "-f", str(examples / "model-deployment.yaml")]) == 0
+    assert re.fullmatch(r"ModelDeployment/[a-z-]+: trains nothing\n", capsys.readouterr().out)

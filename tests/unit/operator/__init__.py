@@ -1,0 +1,1 @@
+"""The operator's decisions, builders and loop, without a cluster."""

@@ -1,0 +1,50 @@
+"""Who is woken by what, and what a decision gets to see; and the metrics over the same caches."""
+
+from typing import Any
+
+from prometheus_client import generate_latest
+
+from customizer_operator.cache import Cache
+from customizer_operator.kinds import build_kinds
+from customizer_operator.metrics import Metrics
+from customizer_operator.observer import find_keys_to_wake, observe
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, MODEL_DEPLOYMENT, Key
+from tests.unit.operator.simulator import SETTINGS, START
+
+KINDS = build_kinds(SETTINGS)
+
+
+def item(name: str, namespace: str = "team", **parts: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "1"}, **parts}
+
+
+def deployment(name: str, job: str, namespace: str = "team") -> dict[str, Any]:
+    return item(name, namespace, spec={"model": {"customizationJobRef": {"name": job}}})
+
+
+def test_a_change_of_a_job_wakes_the_job_and_the_deployments_that_name_it() -> None:
+    cache = Cache()
+    for name, job, namespace in (("a", "tickets", "team"), ("b", "other", "team"), ("c", "tickets", "elsewhere")):
+        cache.put(MODEL_DEPLOYMENT, deployment(name, job, namespace))
+    keys = find_keys_to_wake(KINDS, cache, CUSTOMIZATION_JOB, item("tickets"))
+    assert keys == [Key("customizationjobs", "team", "tickets"), Key("modeldeployments", "team", "a")]
+
+
+def test_a_decision_sees_the_objects_that_its_subject_names_and_that_exist() -> None:
+    cache = Cache()
+    kind = KINDS[1]
+    subject = deployment("a", "tickets")
+    assert observe(kind, subject, cache, START).referenced == {}
+    cache.put(CUSTOMIZATION_JOB, item("tickets"))
+    assert list(observe(kind, subject, cache, START).referenced) == [(CUSTOMIZATION_JOB, "tickets")]
+
+
+def test_metrics_count_objects_by_state_and_the_queue() -> None:
+    cache = Cache()
+    for name, state in (("a", "Training"), ("b", "Training"), ("c", "Failed")):
+        cache.put(CUSTOMIZATION_JOB, item(name, status={"state": state}))
+    cache.put(CUSTOMIZATION_JOB, item("new"))
+    text = generate_latest(Metrics(cache, KINDS, lambda: 7).registry).decode()
+    assert 'customizer_objects{kind="CustomizationJob",state="Training"} 2.0' in text
+    assert 'customizer_objects{kind="CustomizationJob",state="Unknown"} 1.0' in text
+    assert "customizer_queue_depth 7.0" in text

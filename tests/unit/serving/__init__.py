@@ -1,0 +1,1 @@
+"""Serving: what is decided, rendered, verified and staged."""

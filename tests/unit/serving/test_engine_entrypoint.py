@@ -1,0 +1,93 @@
+"""The test engine takes NIM's variables as the real containers do, and refuses what they refuse."""
+
+import shlex
+from typing import Any
+
+import pytest
+
+from tests.unit.serving.engine import entrypoint
+
+V1 = {"NIM_MODEL_NAME": "/m", "NIM_MODEL_PROFILE": "vllm"}
+V2 = {"NIM_MODEL_PATH": "/m"}
+START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
+
+
+@pytest.mark.parametrize(
+    ("variables", "adapters", "arguments"),
+    [
+        pytest.param({"HOME": "/tmp"}, [], "", id="none of NIM's: vLLM's own arguments alone"),
+        pytest.param(V1, [], START, id="V1"),
+        pytest.param(V2, [], START, id="V2"),
+        pytest.param(
+            {**V1, "NIM_SERVED_MODEL_NAME": "a", "NIM_MAX_MODEL_LEN": "64", "NIM_TENSOR_PARALLEL_SIZE": "2"},
+            [],
+            f"{START} --served-model-name a --max-model-len 64 --tensor-parallel-size 2",
+            id="V1, name, length and GPUs",
+        ),
+        pytest.param(
+            {**V1, "NIM_PEFT_SOURCE": "/p", "NIM_MAX_LORA_RANK": "16"},
+            ["b", "a"],
+            f"{START} --enable-lora --max-lora-rank 16 --lora-modules a=/p/a b=/p/b",
+            id="V1, a folder an adapter",
+        ),
+        pytest.param({**V1, "NIM_PEFT_SOURCE": "/p"}, [], START, id="V1, no adapter there"),
+        pytest.param(
+            {**V1, "NIM_FORCE_TRUST_REMOTE_CODE": "1", "NIM_TRUST_CUSTOM_CODE": "1"},
+            [],
+            f"{START} --trust-remote-code",
+            id="V1, the model's own code",
+        ),
+        pytest.param(
+            {**V2, "NIM_PEFT_SOURCE": "/p", "NIM_PASSTHROUGH_ARGS": "--enable-lora --max-lora-rank 8 --x 'a b'"},
+            ["a"],
+            f"{START} --lora-modules a=/p/a --enable-lora --max-lora-rank 8 --x 'a b'",
+            id="V2, the engine's arguments pass through",
+        ),
+    ],
+)
+def test_variables_become_arguments(variables: dict[str, str], adapters: list[str], arguments: str) -> None:
+    assert shlex.join(entrypoint.build_arguments(variables, adapters)) == arguments
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        pytest.param({**V1, **V2}, "exactly one of", id="both generations"),
+        pytest.param({"NIM_SERVED_MODEL_NAME": "a"}, "exactly one of", id="neither generation"),
+        pytest.param({**V1, "NIM_PASSTHROUGH_ARGS": ""}, "V1 container does not know NIM_PASSTHROUGH_ARGS", id="V1"),
+        pytest.param({**V2, "NIM_MAX_LORA_RANK": "8"}, "V2 container does not know NIM_MAX_LORA_RANK", id="V2"),
+        pytest.param({**V1, "NIM_FT_MODEL": "/m"}, "does not know NIM_FT_MODEL", id="another kind of image"),
+        pytest.param({"NIM_MODEL_NAME": "/m"}, "NIM_MODEL_PROFILE=vllm", id="V1 without a profile"),
+        pytest.param({**V1, "NIM_TRUST_CUSTOM_CODE": "1"}, "go together", id="half the consent"),
+    ],
+)
+def test_a_mixed_set_is_refused(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(entrypoint.RefusedError, match=message):
+        entrypoint.build_arguments(variables, [])
+
+
+def test_the_engine_stays_small_unless_told_otherwise() -> None:
+    assert entrypoint.make_small(["--model", "/m", "--dtype=float32"]) == (
+        ["--model", "/m", "--dtype=float32", "--max-num-seqs", "16", "--enforce-eager"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        ("/v1/health/live", "/health"),
+        ("/v1/health/ready", "/health"),
+        ("/v1/metrics", "/metrics"),
+        ("/v1/models", "/v1/models"),
+    ],
+)
+async def test_nim_paths_are_answered(asked: str, answered: str) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+
+    async def nothing(*_: Any) -> None: ...
+
+    await entrypoint.NimPaths(app)({"type": "http", "path": asked}, nothing, nothing)
+    assert seen == [answered]

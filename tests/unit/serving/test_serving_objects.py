@@ -1,0 +1,48 @@
+"""What the pods of a ModelDeployment are given."""
+
+import pytest
+
+from customizer_contract.serving import Serving
+from customizer_operator.objects.serving_pods import FILE_ANNOTATION
+from customizer_operator.plan.plan import DEPLOYMENT
+from tests.unit.serving.world import ADAPTER, ARTIFACT, DIGEST, World, build_deployment, served
+
+
+def test_servers_are_pinned_to_the_manifest_that_was_verified() -> None:
+    world = World(build_deployment(**ARTIFACT), verdict=ADAPTER)
+    world.settle()
+    template = world.get(DEPLOYMENT, "bot")["spec"]["template"]
+    serving = Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION])
+    assert serving.artifact is not None
+    assert serving.artifact.manifest_digest == DIGEST
+
+
+def test_credentials_come_by_reference_and_only_to_who_reads_the_store() -> None:
+    world = served()
+    pod = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]
+    (stage,), (server,) = pod["initContainers"], pod["containers"]
+    secrets = [entry["valueFrom"]["secretKeyRef"]["name"] for entry in stage["env"] if "valueFrom" in entry]
+    assert secrets == ["keys", "keys"]
+    assert not [entry for entry in server["env"] if "valueFrom" in entry]
+    assert pod["automountServiceAccountToken"] is False
+    store = next(mount for mount in server["volumeMounts"] if mount["name"] == "model-store")
+    assert store["readOnly"] is True
+
+
+@pytest.mark.parametrize(
+    ("device", "limits"), [("gpu", {"nvidia.com/gpu": "2", "memory": "8Gi"}), ("cpu", {"memory": "8Gi"})]
+)
+def test_a_server_takes_a_gpu_for_each_rank(device: str, limits: dict[str, str]) -> None:
+    runtime = {"type": "VLLM", "device": device, "tensorParallelSize": 2}
+    world = served(runtime=runtime, resources={"limits": {"memory": "8Gi"}})
+    (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
+    assert server["resources"] == {"limits": limits}
+
+
+def test_a_claim_with_the_base_model_is_mounted_where_it_is_read() -> None:
+    claim = {"claimName": "models", "path": "smollm2"}
+    model = {"artifact": {"uri": "s3://demo/out", "baseModel": {"persistentVolumeClaim": claim}}}
+    world = served(model=model)
+    pod = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        assert {"name": "model", "mountPath": "/volumes/model", "readOnly": True} in container["volumeMounts"]

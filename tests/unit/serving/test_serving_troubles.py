@@ -1,0 +1,144 @@
+"""What keeps a ModelDeployment back, and what it says of that."""
+
+from typing import Any
+
+import pytest
+
+from customizer_contract.errors import ExitCode, Reason
+from customizer_contract.result import Problem, Result
+from customizer_operator.objects.images import Images
+from customizer_operator.plan.plan import DEPLOYMENT, JOB, POD, SERVICE, Exists
+from customizer_operator.plan.serving import plan_deployment
+from tests.unit.serving.world import ADAPTER, REFUSAL, World, build_deployment, condition, publish
+
+
+@pytest.mark.parametrize(
+    ("spec", "images", "reason"),
+    [
+        pytest.param({}, Images("io", "automodel", "unsloth"), "ImageNotNamed", id="no image for the runtime"),
+        pytest.param(
+            {"runtime": {"type": "MultiLLM", "args": ["--x"]}},
+            Images("io", "automodel", "unsloth", multi_llm="llm-nim:1.15"),
+            "ArgumentsNotTaken",
+            id="arguments for an image that takes none",
+        ),
+        pytest.param(
+            {"model": {"s3": {"uri": "nowhere"}}}, Images("io", "automodel", "unsloth"), "InvalidSpec", id="a bad spec"
+        ),
+    ],
+)
+def test_a_mistake_is_a_condition_with_a_remedy(spec: dict[str, Any], images: Images, reason: str) -> None:
+    world = World(build_deployment(**spec), publish(ADAPTER))
+    plan = plan_deployment(world.observe(), images)
+    assert plan.status is not None
+    assert condition(plan.status, "Stalled") == ("True", reason)
+    assert not plan.create + plan.apply
+
+
+@pytest.mark.parametrize(("resource", "name"), [(DEPLOYMENT, "bot"), (SERVICE, "bot"), (JOB, "bot-verify")])
+def test_an_object_of_somebody_else_is_never_taken_over(resource: Any, name: str) -> None:
+    world = World(build_deployment(), publish(ADAPTER), ADAPTER)
+    world.others = {Exists(resource, "team", name): {"metadata": {"name": name}}}
+    status = world.settle()
+    assert condition(status, "Stalled") == ("True", "NameTaken")
+    assert world.objects == {}
+
+
+def end(
+    container: str, code: int, message: str, *, init: bool = False, restarts: int = 3, reason: str = "Error"
+) -> Any:
+    """Returns a pod's status with a container that ended and is about to be restarted."""
+    last = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+    entry = {
+        "name": container,
+        "restartCount": restarts,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": last,
+    }
+    return {"initContainerStatuses" if init else "containerStatuses": [entry]}
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "stalled", "message"),
+    [
+        pytest.param(
+            end("stage", int(ExitCode.BAD_INPUT), Result(command="stage", error=REFUSAL).to_json(), init=True),
+            "ArtifactInvalid",
+            "True",
+            "weights.bin is missing",
+            id="weights that differ from the manifest",
+        ),
+        pytest.param(
+            end("server", 1, "Traceback\nValueError: no such quantization\n"),
+            "ServerCrashing",
+            "True",
+            "It said last: ValueError: no such quantization",
+            id="a server that crashes again and again",
+        ),
+        pytest.param(
+            end("server", 1, "", restarts=1), "ServerStarting", "False", "exit code 1", id="a server that crashed once"
+        ),
+        pytest.param(
+            end("server", 137, "", reason="OOMKilled"), "OutOfMemory", "True", "raise resources", id="out of memory"
+        ),
+        pytest.param(
+            {
+                "containerStatuses": [
+                    {
+                        "name": "server",
+                        "image": "vllm:1",
+                        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}},
+                    }
+                ]
+            },
+            "ImageUnavailable",
+            "True",
+            "cannot be pulled",
+            id="an image that cannot be pulled",
+        ),
+        pytest.param(
+            {
+                "initContainerStatuses": [
+                    {
+                        "name": "stage",
+                        "state": {
+                            "waiting": {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'}
+                        },
+                    }
+                ]
+            },
+            "SecretMissing",
+            "True",
+            "Secret keys does not exist: create it",
+            id="a Secret that is missing",
+        ),
+    ],
+)
+def test_what_keeps_a_server_back_is_told(pod: Any, reason: str, stalled: str, message: str) -> None:
+    world = World(build_deployment(), publish(ADAPTER), ADAPTER, server_status=pod)
+    status = world.settle()
+    assert (condition(status, "Ready")[1], condition(status, "Stalled")[0]) == (reason, stalled)
+    assert message in status["message"]
+
+
+def test_what_ails_the_pods_of_an_earlier_revision_goes_away_with_them() -> None:
+    world = World(build_deployment(), publish(ADAPTER), ADAPTER, server_status=end("server", 1, ""))
+    assert world.settle()["state"] == "Failed"
+    newer = world.get(POD, "bot-0")
+    labels = {**newer["metadata"]["labels"], "pod-template-hash": "newer"}
+    metadata = {**newer["metadata"], "name": "bot-x", "uid": "x", "labels": labels}
+    metadata["creationTimestamp"] = world.now.isoformat()
+    world.objects[POD, "bot-x"] = {**newer, "metadata": metadata, "status": {"phase": "Pending"}}
+    assert world.settle()["state"] == "Starting"
+
+
+def test_a_store_that_does_not_answer_is_told_while_the_job_tries_again() -> None:
+    problem = Problem(reason=Reason.STORAGE_UNAVAILABLE, message="s3 does not answer")
+    world = World(build_deployment(), publish(ADAPTER), problem)
+    world.step()
+    job = world.get(JOB, "bot-verify")
+    world.verdict = None
+    world.objects[JOB, "bot-verify"] = {**job, "status": {}}
+    status = world.settle()
+    assert (status["state"], condition(status, "Stalled")[0]) == ("Verifying", "False")
+    assert status["message"] == "Verifying what is to be served fails. s3 does not answer"

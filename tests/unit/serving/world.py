@@ -1,0 +1,248 @@
+"""A cluster for plans: it does what the API, the controllers and the kubelets would, one step at a time."""
+
+import copy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from customizer_contract.errors import ExitCode, Reason
+from customizer_contract.result import ArtifactReference, Problem, Result
+from customizer_operator.api.base import Object
+from customizer_operator.objects.images import Images
+from customizer_operator.plan.plan import (
+    CUSTOMIZATION_JOB,
+    DEPLOYMENT,
+    JOB,
+    POD,
+    SERVICE,
+    Exists,
+    HttpGet,
+    Observed,
+    Plan,
+    Resource,
+)
+from customizer_operator.plan.serving import ask_about_deployment, plan_deployment
+
+IMAGES = Images(io="io:1", automodel="automodel:1", unsloth="unsloth:1", vllm="vllm:1", multi_llm="nim/llm-nim:1.15.5")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DIGEST = "a" * 64
+ADAPTER = ArtifactReference.model_validate(
+    {
+        "name": "tickets",
+        "uri": "s3://demo/out",
+        "manifestDigest": DIGEST,
+        "type": "adapter",
+        "baseModel": "s3://demo/base",
+        "sizeBytes": 1000,
+        "promptFormat": "completion",
+        "adapter": {"rank": 8, "alpha": 16, "targetModules": ["q_proj"]},
+    }
+)
+MODEL = ADAPTER.model_copy(update={"type": "model", "adapter": None, "prompt_format": "chat"})
+
+
+REFUSAL = Problem(reason=Reason.ARTIFACT_INVALID, message="weights.bin is missing")
+ARTIFACT: Object = {"model": {"artifact": {"uri": "s3://demo/out"}}}
+_KINDS = {resource.kind: resource for resource in (JOB, DEPLOYMENT, SERVICE)}
+
+
+def build_deployment(**spec: Any) -> Object:
+    """Builds a ModelDeployment of the job `tickets`; members of the spec replace the defaults."""
+    return {
+        "apiVersion": "customizer.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "bot", "namespace": "team", "uid": "md-1", "generation": 1},
+        "spec": {"model": {"customizationJobRef": {"name": "tickets"}}, "runtime": {"type": "VLLM"}, **spec},
+    }
+
+
+def build_job(**status: Any) -> Object:
+    """Builds the CustomizationJob `tickets` with a status."""
+    return {
+        "apiVersion": "customizer.dev/v1alpha1",
+        "kind": "CustomizationJob",
+        "metadata": {"name": "tickets", "namespace": "team", "uid": "cj-1"},
+        "spec": {
+            "model": {"s3": {"uri": "s3://demo/base"}},
+            "dataset": {"training": {"s3": {"uri": "s3://demo/data.jsonl"}}},
+            "automodel": {},
+            "output": {"s3": {"uri": "s3://demo/out"}},
+            "objectStorage": {"endpointUrl": "http://s3:7070", "credentialsSecretRef": {"name": "keys"}},
+            "compute": {"device": "cpu"},
+        },
+        "status": status,
+    }
+
+
+def publish(artifact: ArtifactReference) -> Object:
+    """Builds the job after it has published."""
+    return build_job(state="Complete", artifact=artifact.model_dump(by_alias=True, exclude_none=True))
+
+
+@dataclass
+class World:
+    """What there is. Tests set what nobody would do by himself: results, listed names, readiness."""
+
+    subject: Object
+    job: Object | None = None
+    verdict: ArtifactReference | Problem | Result | None = None
+    """What the verify pod finds; None: it does not end."""
+    listed: list[str] | None = None
+    """What ready servers list; None: no server becomes ready."""
+    server_status: Object = field(default_factory=dict)
+    """Status of a server's pod while it is not ready."""
+    refusal: str | None = None
+    """What the apiserver says to every object that is planned."""
+    others: dict[Exists, Object] = field(default_factory=dict)
+    objects: dict[tuple[Resource, str], Object] = field(default_factory=dict)
+    images: Images = IMAGES
+    now: datetime = NOW
+    log: list[Plan] = field(default_factory=list)
+
+    def step(self) -> Plan:
+        """Plans once and carries the plan out; then the cluster reacts."""
+        observed = self.observe()
+        answers = {question: self._answer(question) for question in ask_about_deployment(observed)}
+        observed = observed.with_answers(answers)
+        plan = plan_deployment(observed, self.images)
+        if self.refusal is not None and (plan.create or plan.apply):
+            plan = plan_deployment(observed.with_refusal(self.refusal), self.images).only_told()
+        assert all(condition["message"] for condition in (plan.status or {}).get("conditions", ()))
+        for item in plan.create:
+            self.objects.setdefault(self._place(item), self._store(item))
+        for item in plan.apply:
+            old = self.objects.get(self._place(item), {})
+            self.objects[self._place(item)] = {**self._store(item), "status": old.get("status", {})}
+        for gone in plan.delete:
+            self.remove(gone.resource, gone.name)
+        if plan.status is not None:
+            self.subject = {**self.subject, "status": plan.status}
+        self.log.append(plan)
+        self._react()
+        self.now += timedelta(seconds=5)
+        return plan
+
+    def settle(self, limit: int = 20) -> Object:
+        """Steps until nothing changes any more; returns the status."""
+        for _ in range(limit):
+            before = copy.deepcopy((self.objects, self.subject))
+            self.step()
+            if before == (self.objects, self.subject):
+                return dict(self.subject["status"])
+        raise AssertionError(f"still changing after {limit} steps: {self.subject['status']}")
+
+    def change(self, **spec: Any) -> None:
+        """Edits the spec, as a user would."""
+        metadata = self.subject["metadata"]
+        self.subject = {
+            **self.subject,
+            "metadata": {**metadata, "generation": metadata["generation"] + 1},
+            "spec": {**self.subject["spec"], **spec},
+        }
+
+    def observe(self) -> Observed:
+        """Returns what the operator's caches would hold."""
+        children: dict[Resource, list[Object]] = {}
+        for (resource, _), item in sorted(self.objects.items(), key=lambda entry: entry[0][1]):
+            children.setdefault(resource, []).append(item)
+        return Observed(
+            subject=self.subject,
+            children={resource: tuple(items) for resource, items in children.items()},
+            referenced={(CUSTOMIZATION_JOB, "tickets"): self.job} if self.job else {},
+            now=self.now,
+        )
+
+    def get(self, resource: Resource, name: str) -> Object:
+        """Returns an object that must be there."""
+        return self.objects[resource, name]
+
+    def remove(self, resource: Resource, name: str) -> None:
+        """Deletes an object and what belongs to it."""
+        gone = self.objects.pop((resource, name))
+        for place, item in list(self.objects.items()):
+            if any(owner["uid"] == gone["metadata"]["uid"] for owner in item["metadata"].get("ownerReferences", ())):
+                del self.objects[place]
+
+    def _answer(self, question: object) -> object:
+        match question:
+            case HttpGet():
+                return {"object": "list", "data": [{"id": name} for name in self.listed or []]}
+            case Exists():
+                return self.others.get(question)
+            case _:
+                return []
+
+    def _place(self, item: Object) -> tuple[Resource, str]:
+        return _KINDS[item["kind"]], item["metadata"]["name"]
+
+    def _store(self, item: Object) -> Object:
+        name = f"{item['kind']}-{item['metadata']['name']}".lower()
+        return {**item, "metadata": {**item["metadata"], "uid": name, "generation": 1}}
+
+    def _react(self) -> None:
+        for (resource, name), item in list(self.objects.items()):
+            if resource == JOB:
+                self._run_job(name, item)
+            if resource == DEPLOYMENT:
+                self._run_servers(name, item)
+
+    def _run_job(self, name: str, job: Object) -> None:
+        if self.verdict is None:
+            return
+        result = (
+            self.verdict
+            if isinstance(self.verdict, Result)
+            else Result(
+                command="verify",
+                artifact=self.verdict if isinstance(self.verdict, ArtifactReference) else None,
+                error=self.verdict if isinstance(self.verdict, Problem) else None,
+            )
+        )
+        is_fine = result.error is None
+        end = {"exitCode": 0 if is_fine else int(ExitCode.BAD_INPUT), "message": result.to_json()}
+        state = {"terminated": {**end, "finishedAt": NOW.isoformat()}}
+        pod = self._pod(f"{name}-x", job, {"phase": "Succeeded" if is_fine else "Failed"})
+        pod["status"]["containerStatuses"] = [{"name": "verify", "state": state}]
+        self.objects[POD, f"{name}-x"] = pod
+        ended = {"type": "Complete" if is_fine else "Failed", "status": "True"}
+        self.objects[JOB, name] = {**job, "status": {"conditions": [ended]}}
+
+    def _run_servers(self, name: str, deployment: Object) -> None:
+        wanted = deployment["spec"]["replicas"]
+        ready: Object = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+        for number in range(wanted):
+            status = ready if self.listed is not None else {"phase": "Pending", **self.server_status}
+            self.objects[POD, f"{name}-{number}"] = self._pod(f"{name}-{number}", deployment, status)
+        for resource, other in list(self.objects):
+            index = other.removeprefix(f"{name}-")
+            if resource == POD and index.isdigit() and int(index) >= wanted:
+                del self.objects[resource, other]
+        counts = {"replicas": wanted, "updatedReplicas": wanted, "observedGeneration": 1}
+        self.objects[DEPLOYMENT, name] = {**deployment, "status": counts}
+
+    def _pod(self, name: str, owner: Object, status: Object) -> Object:
+        template = owner["spec"]["template"]
+        return {
+            "metadata": {
+                "name": name,
+                "namespace": "team",
+                "uid": f"pod-{name}",
+                "labels": template["metadata"]["labels"],
+                "creationTimestamp": NOW.isoformat(),
+                "ownerReferences": [{"uid": owner["metadata"]["uid"], "controller": True}],
+            },
+            "spec": template["spec"],
+            "status": dict(status),
+        }
+
+
+def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
+    """Returns status and reason of a condition."""
+    return next((entry["status"], entry["reason"]) for entry in status["conditions"] if entry["type"] == kind)
+
+
+def served(**spec: Any) -> World:
+    """Returns a world in which the adapter of the job `tickets` is served."""
+    world = World(build_deployment(**spec), publish(ADAPTER), ADAPTER, listed=["tickets", "tickets-base"])
+    assert world.settle()["state"] == "Ready"
+    return world

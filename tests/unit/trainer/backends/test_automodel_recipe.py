@@ -1,0 +1,182 @@
+"""What Automodel is given: one golden recipe in full, then each field of the job by its effect."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customizer_trainer.backends.automodel.recipe import build_recipe
+from customizer_trainer.backends.backend import Inputs
+from tests.unit.trainer.conftest import build_job
+
+INPUTS = Inputs(
+    model=Path("/workspace/model"),
+    model_dtype="bfloat16",
+    samples=Path("/workspace/samples"),
+    training_samples=100,
+    checkpoints=Path("/workspace/attempt-1/checkpoints"),
+    resume=None,
+)
+
+GOLDEN = {
+    "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
+    "seed": 1111,
+    "step_scheduler": {
+        "global_batch_size": 8,
+        "local_batch_size": 1,
+        "num_epochs": 1,
+        "max_steps": 13,
+        "val_every_steps": 13,
+        "ckpt_every_steps": 13,
+        "save_checkpoint_every_epoch": False,
+        "validate_on_checkpoint": False,
+    },
+    "dist_env": {"backend": "nccl", "timeout_minutes": 30},
+    "model": {
+        "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
+        "pretrained_model_name_or_path": "/workspace/model",
+        "torch_dtype": "bfloat16",
+        "trust_remote_code": False,
+        "attn_implementation": "sdpa",
+    },
+    "distributed": {
+        "strategy": "fsdp2",
+        "dp_size": "none",
+        "tp_size": 1,
+        "cp_size": 1,
+        "pp_size": 1,
+        "sequence_parallel": False,
+        "mp_policy": {
+            "_target_": "torch.distributed.fsdp.MixedPrecisionPolicy",
+            "param_dtype": "bfloat16",
+            "reduce_dtype": "float32",
+            "cast_forward_inputs": False,
+        },
+    },
+    "checkpoint": {
+        "enabled": True,
+        "checkpoint_dir": "/workspace/attempt-1/checkpoints",
+        "model_save_format": "safetensors",
+        "save_consolidated": False,
+        "v4_compatible": True,
+    },
+    "loss_fn": {"_target_": "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"},
+    "clip_grad_norm": {"max_norm": 1.0},
+    "dataset": {
+        "_target_": "customizer_trainer.backends.automodel.dataset.SamplesConfig",
+        "folder": "/workspace/samples",
+        "name": "training",
+        "multiple_of": 8,
+    },
+    "validation_dataset": {
+        "_target_": "customizer_trainer.backends.automodel.dataset.SamplesConfig",
+        "folder": "/workspace/samples",
+        "name": "validation",
+        "multiple_of": 1,
+    },
+    "packed_sequence": {"packed_sequence_size": 0},
+    "dataloader": {
+        "_target_": "torchdata.stateful_dataloader.StatefulDataLoader",
+        "collate_fn": "nemo_automodel.components.datasets.utils.default_collater",
+        "shuffle": True,
+    },
+    "validation_dataloader": {
+        "_target_": "torchdata.stateful_dataloader.StatefulDataLoader",
+        "collate_fn": "nemo_automodel.components.datasets.utils.default_collater",
+        "shuffle": False,
+    },
+    "optimizer": {
+        "_target_": "torch.optim.Adam",
+        "lr": 5e-6,
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
+        "weight_decay": 0.01,
+    },
+    "lr_scheduler": {"lr_decay_style": "cosine", "lr_warmup_steps": 0, "init_lr": 0.0, "min_lr": 0.0},
+    "peft": {
+        "_target_": "nemo_automodel.components._peft.lora.PeftConfig",
+        "dim": 16,
+        "alpha": 32,
+        "dropout": 0.0,
+        "use_triton": True,
+        "target_modules": ["*_proj"],
+    },
+}
+
+
+def test_the_defaults_give_this_recipe() -> None:
+    assert build_recipe(build_job(), INPUTS) == GOLDEN
+
+
+EFFECTS: dict[str, tuple[dict[str, Any], str, object]] = {
+    "all weights: no adapter": ({"training": {"finetuningType": "all_weights"}}, "peft", None),
+    "rank": ({"training": {"lora": {"rank": 8}}}, "peft.dim", 8),
+    "alpha": ({"training": {"lora": {"alpha": 8}}}, "peft.alpha", 8),
+    "dropout": ({"training": {"lora": {"dropout": 0.1}}}, "peft.dropout", 0.1),
+    "target modules": ({"training": {"lora": {"targetModules": ["q_proj"]}}}, "peft.target_modules", ["q_proj"]),
+    "excluded modules, and never lm_head": (
+        {"training": {"lora": {"excludeModules": ["*gate*"]}}},
+        "peft.exclude_modules",
+        ["*gate*", "lm_head", "*.lm_head"],
+    ),
+    "excluded modules, no target": (
+        {"training": {"lora": {"excludeModules": ["a"]}}},
+        "peft.target_modules",
+        None,
+    ),
+    "precision of weights": ({"training": {"precision": "fp32"}}, "model.torch_dtype", "float32"),
+    "precision of compute": ({"training": {"precision": "fp32"}}, "distributed.mp_policy.param_dtype", "float32"),
+    "half precision": ({"training": {"precision": "fp16"}}, "distributed.mp_policy.param_dtype", "float16"),
+    "attention": ({"training": {"attnImplementation": "eager"}}, "model.attn_implementation", "eager"),
+    "epochs": ({"schedule": {"epochs": 3}}, "step_scheduler.num_epochs", 3),
+    "epochs make steps": ({"schedule": {"epochs": 3}}, "step_scheduler.max_steps", 39),
+    "max steps shorten": ({"schedule": {"maxSteps": 5}}, "step_scheduler.max_steps", 5),
+    "a share of an epoch": ({"schedule": {"valCheckInterval": 0.5}}, "step_scheduler.val_every_steps", 6),
+    "a number of steps": ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.val_every_steps", 4),
+    "saved when validated": ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.ckpt_every_steps", 4),
+    "seed": ({"schedule": {"seed": 7}}, "seed", 7),
+    "global batch": ({"batch": {"globalBatchSize": 16}}, "step_scheduler.global_batch_size", 16),
+    "global batch fills up": ({"batch": {"globalBatchSize": 16}}, "dataset.multiple_of", 16),
+    "micro batch": ({"batch": {"microBatchSize": 4}}, "step_scheduler.local_batch_size", 4),
+    "optimizer": ({"optimizer": {"optimizer": "AdamW"}}, "optimizer._target_", "torch.optim.AdamW"),
+    "learning rate": ({"optimizer": {"learningRate": 0.1}}, "optimizer.lr", 0.1),
+    "least learning rate": ({"optimizer": {"minLearningRate": 0.01}}, "lr_scheduler.min_lr", 0.01),
+    "weight decay": ({"optimizer": {"weightDecay": 0.2}}, "optimizer.weight_decay", 0.2),
+    "betas": ({"optimizer": {"adamBeta1": 0.8, "adamBeta2": 0.95}}, "optimizer.betas", [0.8, 0.95]),
+    "epsilon": ({"optimizer": {"adamEps": 1e-6}}, "optimizer.eps", 1e-6),
+    "warm-up": ({"optimizer": {"warmupSteps": 5}}, "lr_scheduler.lr_warmup_steps", 5),
+    "warm-up ends before the training": ({"optimizer": {"warmupSteps": 99}}, "lr_scheduler.lr_warmup_steps", 12),
+    "decay": ({"optimizer": {"lrDecayStyle": "linear"}}, "lr_scheduler.lr_decay_style", "linear"),
+    "nodes and devices": (
+        {"parallelism": {"numNodes": 2, "numGpusPerNode": 4}},
+        "validation_dataset.multiple_of",
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize(("automodel", "path", "expected"), EFFECTS.values(), ids=EFFECTS.keys())
+def test_each_field_has_its_effect(automodel: dict[str, Any], path: str, expected: object) -> None:
+    found: Any = build_recipe(build_job(automodel=automodel), INPUTS)
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else found
+    assert found == expected
+
+
+def test_checkpoints_may_be_saved_more_often_than_validated() -> None:
+    recipe = build_recipe(build_job(checkpoints={"everySteps": 2}), INPUTS)
+    assert recipe["step_scheduler"]["ckpt_every_steps"] == 2
+    assert recipe["step_scheduler"]["val_every_steps"] == 13
+
+
+def test_on_a_cpu_replicas_exchange_gradients_over_gloo_without_gpu_kernels() -> None:
+    recipe = build_recipe(build_job(device="cpu"), INPUTS)
+    assert recipe["distributed"] == {"strategy": "ddp"}
+    assert recipe["dist_env"]["backend"] == "gloo"
+    assert recipe["peft"]["use_triton"] is False
+
+
+def test_a_checkpoint_to_go_on_from_is_named_and_none_is_ever_guessed() -> None:
+    resumed = Inputs(**{**{name: getattr(INPUTS, name) for name in INPUTS.__slots__}, "resume": Path("/r/step-1")})
+    assert build_recipe(build_job(), resumed)["checkpoint"]["restore_from"] == "/r/step-1"
+    assert "restore_from" not in build_recipe(build_job(), INPUTS)["checkpoint"]

@@ -1,0 +1,245 @@
+"""What Unsloth and TRL are given: one golden set of arguments in full, then every field of the job by its effect."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from customizer_contract.base import Model
+from customizer_contract.job import Job
+from customizer_contract.unsloth import TARGET_MODULES, Unsloth
+from customizer_trainer.backends.backend import Inputs
+from customizer_trainer.backends.unsloth.settings import build_environment, build_settings, warn_of_device
+from tests.unit.trainer import conftest
+
+INPUTS = Inputs(
+    model=Path("/workspace/model"),
+    model_dtype="bfloat16",
+    samples=Path("/workspace/samples"),
+    training_samples=100,
+    checkpoints=Path("/workspace/attempt-1/checkpoints"),
+    resume=None,
+)
+
+GOLDEN = {
+    "model": {
+        "model_name": "/workspace/model",
+        "max_seq_length": 2048,
+        "dtype": None,
+        "load_in_4bit": True,
+        "load_in_8bit": False,
+        "full_finetuning": False,
+        "trust_remote_code": False,
+        "use_gradient_checkpointing": "unsloth",
+        "device_map": {"": 0},
+    },
+    "lora": {
+        "r": 16,
+        "lora_alpha": 16,
+        "lora_dropout": 0.0,
+        "target_modules": list(TARGET_MODULES),
+        "bias": "none",
+        "use_rslora": False,
+        "random_state": 3407,
+        "use_gradient_checkpointing": "unsloth",
+        "max_seq_length": 2048,
+    },
+    "trainer": {
+        "output_dir": "/workspace/attempt-1/checkpoints",
+        "max_steps": 100,
+        "warmup_steps": 0,
+        "lr_scheduler_type": "linear",
+        "seed": 3407,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 2e-4,
+        "weight_decay": 0.0,
+        "optim": "adamw_8bit",
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "adam_epsilon": 1e-8,
+        "max_grad_norm": 1.0,
+        "use_cpu": False,
+        "bf16": True,
+        "fp16": False,
+        "gradient_checkpointing": True,
+        "max_length": 2048,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "packing": False,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    },
+    "samples": "/workspace/samples",
+    "resume": None,
+    "validate_every": 100,
+    "save_every": 100,
+}
+
+SIXTEEN_BITS = {"model": {"loadIn4bit": False}}
+ALL_WEIGHTS = {**SIXTEEN_BITS, "training": {"finetuningType": "all_weights"}}
+
+EFFECTS: dict[str, list[tuple[dict[str, Any], str, object]]] = {
+    "model.maxSeqLength": [
+        ({"model": {"maxSeqLength": 64}}, "model.max_seq_length", 64),
+        ({"model": {"maxSeqLength": 64}}, "lora.max_seq_length", 64),
+        ({"model": {"maxSeqLength": 64}}, "trainer.max_length", 64),
+    ],
+    "model.loadIn4bit": [(SIXTEEN_BITS, "model.load_in_4bit", False)],
+    "model.loadIn8bit": [({"model": {"loadIn4bit": False, "loadIn8bit": True}}, "model.load_in_8bit", True)],
+    "model.dtype": [({"model": {"dtype": "float32"}}, "model.dtype", "float32")],
+    "training.finetuningType": [(ALL_WEIGHTS, "model.full_finetuning", True), (ALL_WEIGHTS, "lora", None)],
+    "training.lora.rank": [({"training": {"lora": {"rank": 8}}}, "lora.r", 8)],
+    "training.lora.alpha": [({"training": {"lora": {"alpha": 8}}}, "lora.lora_alpha", 8)],
+    "training.lora.dropout": [({"training": {"lora": {"dropout": 0.1}}}, "lora.lora_dropout", 0.1)],
+    "training.lora.targetModules": [
+        ({"training": {"lora": {"targetModules": ["q_proj"]}}}, "lora.target_modules", ["q_proj"])
+    ],
+    "training.lora.useRslora": [({"training": {"lora": {"useRslora": True}}}, "lora.use_rslora", True)],
+    "training.lora.randomState": [({"training": {"lora": {"randomState": 7}}}, "lora.random_state", 7)],
+    "training.useGradientCheckpointing": [
+        ({"training": {"useGradientCheckpointing": "true"}}, "lora.use_gradient_checkpointing", True),
+        ({"training": {"useGradientCheckpointing": "false"}}, "model.use_gradient_checkpointing", False),
+        ({"training": {"useGradientCheckpointing": "false"}}, "trainer.gradient_checkpointing", False),
+    ],
+    "schedule.epochs": [
+        ({"schedule": {"epochs": 3}}, "trainer.max_steps", 300),
+        ({"schedule": {"epochs": 3}}, "validate_every", 100),
+    ],
+    "schedule.maxSteps": [
+        ({"schedule": {"maxSteps": 5}}, "trainer.max_steps", 5),
+        ({"schedule": {"maxSteps": 5}}, "validate_every", 5),
+        ({"schedule": {"maxSteps": 500}}, "trainer.max_steps", 500),
+    ],
+    "schedule.warmupSteps": [
+        ({"schedule": {"warmupSteps": 5}}, "trainer.warmup_steps", 5),
+        ({"schedule": {"warmupSteps": 999}}, "trainer.warmup_steps", 99),
+    ],
+    "schedule.warmupRatio": [({"schedule": {"warmupRatio": 0.1, "epochs": 2}}, "trainer.warmup_steps", 20)],
+    "schedule.lrSchedulerType": [({"schedule": {"lrSchedulerType": "cosine"}}, "trainer.lr_scheduler_type", "cosine")],
+    "schedule.evalSteps": [
+        ({"schedule": {"evalSteps": 1}}, "validate_every", 1),
+        ({"schedule": {"evalSteps": 7}}, "save_every", 7),
+    ],
+    # Its effect is on the samples, like that of the seed on them (tests of `inputs`).
+    "schedule.validationSplit": [({"schedule": {"validationSplit": 0.5}}, "outline.validation_split", 0.5)],
+    "schedule.seed": [
+        ({"schedule": {"seed": 7}}, "trainer.seed", 7),
+        ({"schedule": {"seed": 7}}, "outline.seed", 7),
+    ],
+    "batch.perDeviceTrainBatchSize": [
+        ({"batch": {"perDeviceTrainBatchSize": 4}}, "trainer.per_device_train_batch_size", 4),
+        ({"batch": {"perDeviceTrainBatchSize": 4}}, "trainer.max_steps", 25),
+    ],
+    "batch.gradientAccumulationSteps": [
+        ({"batch": {"gradientAccumulationSteps": 8}}, "trainer.gradient_accumulation_steps", 8),
+        ({"batch": {"gradientAccumulationSteps": 8}}, "trainer.max_steps", 13),
+    ],
+    "optimizer.learningRate": [({"optimizer": {"learningRate": 0.1}}, "trainer.learning_rate", 0.1)],
+    "optimizer.weightDecay": [({"optimizer": {"weightDecay": 0.2}}, "trainer.weight_decay", 0.2)],
+    "optimizer.optim": [({"optimizer": {"optim": "sgd"}}, "trainer.optim", "sgd")],
+    "optimizer.adamBeta1": [({"optimizer": {"adamBeta1": 0.8}}, "trainer.adam_beta1", 0.8)],
+    "optimizer.adamBeta2": [({"optimizer": {"adamBeta2": 0.95}}, "trainer.adam_beta2", 0.95)],
+    "optimizer.adamEpsilon": [({"optimizer": {"adamEpsilon": 1e-6}}, "trainer.adam_epsilon", 1e-6)],
+    "optimizer.maxGradNorm": [
+        ({"optimizer": {"maxGradNorm": 0.5}}, "trainer.max_grad_norm", 0.5),
+        ({"optimizer": {"maxGradNorm": 0}}, "trainer.max_grad_norm", 1e30),
+    ],
+    "hardware.precision": [
+        ({"hardware": {"precision": "fp16"}}, "trainer.fp16", True),
+        ({"hardware": {"precision": "fp16"}}, "trainer.bf16", False),
+        ({"hardware": {"precision": "fp16"}}, "model.dtype", "float16"),
+        ({**ALL_WEIGHTS, "hardware": {"precision": "fp16"}}, "model.dtype", "float32"),
+    ],
+}
+OF_THE_ARTIFACT = {"output.saveMethod"}
+"""Tested in test_unsloth_artifact."""
+CASES = [pytest.param(*case, id=f"{field} {case[1]}") for field, cases in EFFECTS.items() for case in cases]
+
+
+def build_job(unsloth: dict[str, Any] | None = None, **changes: Any) -> Job:
+    return conftest.build_job(automodel=None, unsloth=unsloth or {}, **changes)
+
+
+def find(job: Job, inputs: Inputs, path: str) -> Any:
+    found: Any = {**build_settings(job, inputs), "outline": job.outline}
+    for name in path.split("."):
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    return found
+
+
+def leaves(model: type[Model], prefix: str = "") -> Iterator[str]:
+    """Yields the path of every field that holds a value."""
+    for field in model.model_fields.values():
+        members = (field.annotation, *get_args(field.annotation))
+        inner = next((each for each in members if isinstance(each, type) and issubclass(each, Model)), None)
+        path = f"{prefix}{field.alias}"
+        if inner is None:
+            yield path
+        else:
+            yield from leaves(inner, f"{path}.")
+
+
+def test_the_defaults_give_these_arguments() -> None:
+    assert build_settings(build_job(), INPUTS) == GOLDEN
+
+
+def test_every_field_has_a_case() -> None:
+    assert set(EFFECTS) | OF_THE_ARTIFACT == set(leaves(Unsloth))
+
+
+@pytest.mark.parametrize(("unsloth", "path", "expected"), CASES)
+def test_each_field_has_its_effect(unsloth: dict[str, Any], path: str, expected: object) -> None:
+    assert find(build_job(unsloth), INPUTS, path) == expected
+
+
+def test_what_a_cpu_cannot_do_is_substituted_openly() -> None:
+    asked = {
+        "model": {"loadIn4bit": False, "loadIn8bit": True, "dtype": "float16"},
+        "optimizer": {"optim": "paged_adamw_8bit"},
+        "hardware": {"precision": "fp16"},
+    }
+    assert warn_of_device(build_job(asked)) == []
+    job = build_job(asked, device="cpu")
+    assert warn_of_device(job) == [
+        "loadIn8bit needs a GPU: weights are not quantized.",
+        "dtype float16 needs a GPU: that of the checkpoint is used.",
+        "optim paged_adamw_8bit needs a GPU: adamw_torch_fused is used.",
+        "precision fp16 needs a GPU: that of the weights is used.",
+    ]
+    assert find(job, INPUTS, "model.load_in_8bit") is False
+    assert find(job, INPUTS, "model.dtype") == "bfloat16"
+    assert find(job, INPUTS, "trainer.optim") == "adamw_torch_fused"
+    assert (find(job, INPUTS, "trainer.fp16"), find(job, INPUTS, "trainer.bf16")) == (False, False)
+
+
+@pytest.mark.parametrize(("checkpoint", "used"), [("bfloat16",) * 2, ("float32",) * 2, ("float16", "float32")])
+def test_on_a_cpu_the_data_type_does_not_depend_on_the_machine(checkpoint: str, used: str) -> None:
+    assert find(build_job(device="cpu"), replace(INPUTS, model_dtype=checkpoint), "model.dtype") == used
+
+
+def test_the_library_neither_installs_anything_nor_changes_the_device() -> None:
+    assert build_environment("gpu", "/s") == {
+        "UNSLOTH_AUTO_INSTALL": "0",
+        "UNSLOTH_DISABLE_CPU_FALLBACK": "1",
+        "UNSLOTH_COMPILE_LOCATION": "/s/compiled",
+        "HF_HOME": "/s/hub",
+    }
+    assert build_environment("cpu", "/s")["UNSLOTH_FORCE_CPU"] == "1"
+
+
+def test_a_checkpoint_to_go_on_from_is_named_and_none_is_ever_guessed() -> None:
+    assert find(build_job(), replace(INPUTS, resume=Path("/r/step-1")), "resume") == "/r/step-1"
+    assert find(build_job(), INPUTS, "resume") is None
+
+
+def test_checkpoints_may_be_saved_more_often_than_validated() -> None:
+    job = build_job(checkpoints={"everySteps": 2})
+    assert (find(job, INPUTS, "save_every"), find(job, INPUTS, "validate_every")) == (2, 100)

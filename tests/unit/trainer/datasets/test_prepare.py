@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer.datasets.encoding import Sample, Tokenizer
+from customizer_trainer.datasets.prepare import Data, Preparation, prepare
+from customizer_trainer.datasets.problems import InvalidRecordsError
+from customizer_trainer.datasets.prompts import Columns
+from customizer_trainer.datasets.split import split
+from customizer_trainer.datasets.store import SampleStore, SampleWriter, read_indices
+
+
+def write(path: Path, records: list[Any]) -> Path:
+    path.write_text("\n".join(json.dumps(record) for record in records))
+    return path
+
+
+def how(max_length: int = 64, share: float = 0.1) -> Preparation:
+    return Preparation(Columns(), max_length, share, seed=1)
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    return [{"prompt": f"What is {number}?", "completion": " A number."} for number in range(count)]
+
+
+def test_samples_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    with SampleWriter(tmp_path / "store") as writer:
+        writer.add(Sample([5, 6, 7], [False, True, True], 9))
+        writer.add(Sample([8], [True], 1))
+    store = SampleStore(tmp_path / "store")
+    assert [store.tokens(0), store.tokens(1)] == [[5, 6, 7], [8]]
+    assert [store.labels(0), store.labels(1)] == [[-100, 6, 7], [8]]
+    assert (store.lengths.tolist(), store.lengths_before.tolist()) == ([3, 1], [9, 1])
+
+
+def test_a_split_is_the_same_for_the_same_seed_and_leaves_nothing_out() -> None:
+    training, validation = split(20, 0.1, 7)
+    assert sorted([*training, *validation]) == list(range(20))
+    assert len(validation) == 2
+    assert all(np.array_equal(*pair) for pair in zip(split(20, 0.1, 7), (training, validation), strict=True))
+    assert not np.array_equal(split(20, 0.1, 8)[1], validation)
+    assert len(split(5, 0.1, 7)[1]) == 1
+
+
+def test_validation_is_split_off_when_none_is_given(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    data = Data({"a.jsonl": write(tmp_path / "a.jsonl", pairs(20))}, {})
+    prepared = prepare(data, lambda _: tokenizer, how(), tmp_path / "samples")
+    assert (prepared.facts.training.samples, prepared.facts.validation.samples) == (18, 2)
+    assert len(read_indices(tmp_path / "samples" / "training.npy")) == 18
+    assert prepared.facts.format == "prompt-completion"
+    assert prepared.warnings == []
+
+
+def test_given_validation_data_stay_apart(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    data = Data({"a.jsonl": write(tmp_path / "a.jsonl", pairs(3))}, {"b.jsonl": write(tmp_path / "b.jsonl", pairs(2))})
+    prepared = prepare(data, lambda _: tokenizer, how(), tmp_path / "samples")
+    assert read_indices(tmp_path / "samples" / "training.npy").tolist() == [0, 1, 2]
+    assert read_indices(tmp_path / "samples" / "validation.npy").tolist() == [3, 4]
+    store = SampleStore(tmp_path / "samples" / "store")
+    assert prepared.facts.training.tokens == int(store.lengths[:3].sum())
+
+
+def test_what_is_shortened_and_dropped_is_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    long_prompt = {"prompt": "word " * 60, "completion": " ok"}
+    long_completion = {"prompt": "word", "completion": "word " * 60}
+    data = Data(
+        {"a.jsonl": write(tmp_path / "a.jsonl", [*pairs(2), long_prompt, long_completion])},
+        {"b.jsonl": write(tmp_path / "b.jsonl", pairs(1))},
+    )
+    prepared = prepare(data, lambda _: tokenizer, how(max_length=32), tmp_path / "samples")
+    training = prepared.facts.training
+    assert (training.samples, training.truncated, training.dropped) == (3, 1, 1)
+    assert training.lengths.max > 32
+    assert prepared.warnings == [
+        "1 training records do not fit into maxSeqLength 32: dropped.",
+        "1 training samples were shortened to maxSeqLength 32.",
+    ]
+
+
+def test_all_files_are_read_before_the_first_problem_is_reported(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    first = write(tmp_path / "a.jsonl", [*pairs(1), {"prompt": "p"}])
+    second = write(tmp_path / "b.jsonl", [{"messages": []}])
+    with pytest.raises(InvalidRecordsError) as raised:
+        prepare(Data({"a.jsonl": first}, {"b.jsonl": second}), lambda _: tokenizer, how(), tmp_path / "samples")
+    assert (raised.value.file, raised.value.line, raised.value.field) == ("a.jsonl", 2, "completion")
+    assert raised.value.problems.counts == {"missing-field": 1, "mixed-formats": 1}
+
+
+EMPTY = {
+    "one record cannot be split": (pairs(1), 64, "No training sample is left: there are too few records."),
+    "nothing fits": (pairs(9), 8, "No training sample is left: 9 records do not fit into maxSeqLength 8."),
+}
+
+
+@pytest.mark.parametrize(("records", "max_length", "message"), EMPTY.values(), ids=EMPTY.keys())
+def test_too_little_data_is_refused(
+    tmp_path: Path, tokenizer: Tokenizer, records: list[Any], max_length: int, message: str
+) -> None:
+    data = Data({"a.jsonl": write(tmp_path / "a.jsonl", records)}, {})
+    with pytest.raises(CustomizerError) as raised:
+        prepare(data, lambda _: tokenizer, how(max_length), tmp_path / "samples")
+    assert raised.value.reason is Reason.DATASET_EMPTY
+    assert str(raised.value) == message
+
+
+def test_the_digest_follows_the_content(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    digests = set()
+    for number, count in enumerate((10, 10, 11)):
+        path = write(tmp_path / "a.jsonl", pairs(count))
+        prepared = prepare(Data({"a.jsonl": path}, {}), lambda _: tokenizer, how(), tmp_path / f"samples-{number}")
+        digests.add(prepared.facts.digest)
+    assert len(digests) == 2

@@ -1,0 +1,39 @@
+import pytest
+
+from customizer_trainer.checkpoints import Checkpoint, best, newest, superseded
+
+
+def at(step: int, loss: float | None = None, attempt: int = 1) -> Checkpoint:
+    return Checkpoint(step=step, attempt=attempt, nodes=1, validation_loss=loss)
+
+
+def test_names_sort_by_step_then_by_attempt() -> None:
+    names = [at(9).name, at(10, attempt=2).name, at(10, attempt=3).name, at(100).name]
+    assert names == sorted(names)
+    assert names[0] == "step-00000009-a1"
+
+
+def test_the_newest_has_the_most_steps() -> None:
+    assert newest([at(9), at(100), at(10)]) == at(100)
+    assert newest([at(10), at(10, attempt=2)]) == at(10, attempt=2)
+    assert newest([]) is None
+
+
+BEST = {
+    "the lowest validation loss": ([at(1, 3.0), at(2, 1.0), at(3, 2.0)], at(2, 1.0)),
+    "of equals the newest": ([at(1, 1.0), at(2, 1.0)], at(2, 1.0)),
+    "one that was not validated never beats one that was": ([at(1, 9.0), at(2)], at(1, 9.0)),
+    "none was validated: the newest": ([at(1), at(2)], at(2)),
+    "none": ([], None),
+}
+
+
+@pytest.mark.parametrize(("checkpoints", "expected"), BEST.values(), ids=BEST.keys())
+def test_the_best(checkpoints: list[Checkpoint], expected: Checkpoint | None) -> None:
+    assert best(checkpoints) == expected
+
+
+def test_the_last_two_and_the_best_are_kept() -> None:
+    checkpoints = [at(1, 5.0), at(2, 1.0), at(3, 2.0), at(4, 3.0), at(5, 4.0)]
+    assert superseded(checkpoints) == [at(1, 5.0), at(3, 2.0)]
+    assert superseded(checkpoints[:2]) == []

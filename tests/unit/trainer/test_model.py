@@ -1,0 +1,124 @@
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer.commands.preflight import check_model, check_output, warn_of_schedule
+from customizer_trainer.model import ModelConfig, check_lora, checkpoint_dtype, load_tokenizer, parse_config
+from tests.unit.trainer.conftest import build_job
+
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 2048}
+
+CONFIGS: dict[str, tuple[dict[str, Any], ModelConfig]] = {
+    "a language model": (LLAMA, ModelConfig("LlamaForCausalLM", "llama", 2048, None)),
+    "its type, as transformers 5 writes it": (
+        {**LLAMA, "dtype": "bfloat16"},
+        ModelConfig("LlamaForCausalLM", "llama", 2048, "bfloat16"),
+    ),
+    "its type, as transformers 4 wrote it": (
+        {**LLAMA, "torch_dtype": "float16"},
+        ModelConfig("LlamaForCausalLM", "llama", 2048, "float16"),
+    ),
+    "the text part of a larger model": (
+        {
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "model_type": "gemma3",
+            "dtype": "bfloat16",
+            "text_config": {"max_position_embeddings": 8192},
+        },
+        ModelConfig("Gemma3ForConditionalGeneration", "gemma3", 8192, "bfloat16"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("document", "expected"), CONFIGS.values(), ids=CONFIGS.keys())
+def test_a_configuration_is_read(document: dict[str, Any], expected: ModelConfig) -> None:
+    assert parse_config(document) == expected
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"architectures": ["BertForMaskedLM"], "model_type": "bert"}, {"model_type": "llama"}]
+)
+def test_what_generates_no_text_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(CustomizerError) as raised:
+        parse_config(document)
+    assert raised.value.reason is Reason.MODEL_INVALID
+
+
+def test_lora_needs_linear_layers() -> None:
+    check_lora(parse_config(LLAMA))
+    with pytest.raises(CustomizerError, match="train all_weights"):
+        check_lora(parse_config({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}))
+
+
+def test_without_a_word_in_the_configuration_the_weights_tell_their_type(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    header = json.dumps({"__metadata__": {}, "w": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
+    assert checkpoint_dtype(tmp_path) == "bfloat16"
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "dtype": "float32"}))
+    assert checkpoint_dtype(tmp_path) == "float32"
+
+
+def test_chat_data_need_a_chat_template(tokenizer_folder: Path, tmp_path: Path) -> None:
+    for path in tokenizer_folder.iterdir():
+        if path.name != "chat_template.jinja":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    load_tokenizer(tokenizer_folder, trust_remote_code=False, format_="chat")
+    load_tokenizer(tmp_path, trust_remote_code=False, format_="prompt-completion")
+    with pytest.raises(CustomizerError) as raised:
+        load_tokenizer(tmp_path, trust_remote_code=False, format_="chat")
+    assert raised.value.reason is Reason.CHAT_TEMPLATE_MISSING
+
+
+def test_a_broken_tokenizer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(CustomizerError) as raised:
+        load_tokenizer(tmp_path, trust_remote_code=False, format_="chat")
+    assert raised.value.reason is Reason.MODEL_INVALID
+
+
+def test_samples_longer_than_the_context_are_refused() -> None:
+    job = build_job(automodel={"training": {"maxSeqLength": 4096}})
+    with pytest.raises(CustomizerError, match="maxSeqLength is 4096; its context is 2048 tokens") as raised:
+        check_model(job, parse_config(LLAMA))
+    assert raised.value.reason is Reason.SEQUENCE_TOO_LONG
+
+
+def manifest(uid: str) -> bytes:
+    job = {"name": "other", "namespace": "demo", "uid": uid, "specHash": "h"}
+    base = {"uri": "s3://bucket/model", "digest": "d"}
+    rest = {"metrics": {}, "packages": {}, "createdAt": "2026-01-01T00:00:00Z", "datasetDigest": "d", "step": 1}
+    return json.dumps(
+        {"name": "n", "type": "adapter", "files": [], "baseModel": base, "promptFormat": "chat", "job": job, **rest}
+    ).encode()
+
+
+def test_an_output_that_is_free_or_our_own_is_accepted() -> None:
+    check_output(build_job(), None, None)
+    check_output(build_job(), "s3://bucket/out/a", manifest("7c9e"))
+
+
+@pytest.mark.parametrize(("content", "whose"), [(manifest("other"), "demo/other"), (b"{}", "something else")])
+def test_an_output_of_another_job_is_refused(content: bytes, whose: str) -> None:
+    with pytest.raises(CustomizerError, match=f"{whose}.* has published there") as raised:
+        check_output(build_job(), "s3://bucket/out/a", content)
+    assert raised.value.reason is Reason.OUTPUT_EXISTS
+
+
+def test_files_that_nobody_vouches_for_are_not_overwritten() -> None:
+    with pytest.raises(CustomizerError, match=r"s3://bucket/out/model\.safetensors lies there") as raised:
+        check_output(build_job(), "s3://bucket/out/model.safetensors", None)
+    assert raised.value.reason is Reason.OUTPUT_EXISTS
+
+
+def test_what_the_schedule_will_not_do_is_told() -> None:
+    assert warn_of_schedule(build_job(), 100) == []
+    job = build_job(automodel={"optimizer": {"warmupSteps": 50}})
+    assert warn_of_schedule(job, 4) == [
+        "A warm-up of 50 steps does not fit into 1 steps: 0 are taken.",
+        "4 training samples are less than a batch of 8: one step an epoch.",
+    ]

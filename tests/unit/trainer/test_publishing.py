@@ -1,0 +1,51 @@
+from datetime import UTC, datetime
+
+from customizer_contract.artifact import File, Manifest
+from customizer_contract.result import DatasetFacts, Lengths, SplitFacts
+from customizer_trainer.checkpoints import Checkpoint
+from customizer_trainer.publishing import build_manifest, find_owner, installed_versions, refer
+from tests.unit.trainer.conftest import build_job
+
+SPLIT = SplitFacts(samples=9, tokens=90, lengths=Lengths(mean=10, p50=10, p95=10, max=10))
+DATASET = DatasetFacts(format="chat", training=SPLIT, validation=SPLIT, digest="d" * 64)
+
+
+def manifest() -> Manifest:
+    return build_manifest(
+        build_job(),
+        files=[File(path="b", size_bytes=2, sha256="b" * 64), File(path="a", size_bytes=1, sha256="a" * 64)],
+        base_digest="f" * 64,
+        adapter=None,
+        dataset=DATASET,
+        checkpoint=Checkpoint(step=7, attempt=2, nodes=1, train_loss=1.5),
+        packages={"torch": "2.13.0"},
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_a_manifest_says_what_the_artifact_is_and_where_it_comes_from() -> None:
+    made = manifest()
+    assert (made.type, made.prompt_format, made.step) == ("model", "chat", 7)
+    assert [file.path for file in made.files] == ["a", "b"]
+    assert (made.base_model.uri, made.base_model.digest) == ("s3://bucket/model", "f" * 64)
+    assert made.metrics == {"train_loss": 1.5}
+    assert made.job.uid == "7c9e"
+
+
+def test_an_artifact_is_referred_to_by_the_digest_of_its_manifest() -> None:
+    content = manifest().to_json().encode()
+    reference = refer(build_job(), content)
+    assert (reference.uri, reference.size_bytes, reference.type) == ("s3://bucket/out/tickets", 3, "model")
+    assert reference.manifest_digest != refer(build_job(), content + b" ").manifest_digest
+
+
+def test_the_owner_of_an_artifact_is_the_job_of_its_manifest() -> None:
+    owner = find_owner(manifest().to_json().encode())
+    assert owner is not None
+    assert owner.uid == "7c9e"
+    assert find_owner(b"not a manifest") is None
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    versions = installed_versions(["pydantic", "no-such-package"])
+    assert list(versions) == ["pydantic"]

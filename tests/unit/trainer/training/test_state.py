@@ -1,0 +1,71 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from customizer_trainer.training.events import Event, EventLog, EventReader, Saved, Saving, Started, Stepped, Validated
+from customizer_trainer.training.state import Training
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def stepped(step: int, loss: float = 1.0) -> Stepped:
+    return Stepped(step=step, epoch=step / 4, loss=loss, gradient_norm=2.0, learning_rate=0.1, tokens_per_second=100.0)
+
+
+def after(*events: Event, resumed_from: int | None = None) -> Training:
+    training = Training.begin(attempt=1, total_steps=10, resumed_from=resumed_from, now=NOW)
+    for seconds, event in enumerate(events):
+        training = training.apply(event, NOW + timedelta(seconds=10 * seconds))
+    return training
+
+
+def test_before_anything_is_told_it_is_starting() -> None:
+    progress = after().progress
+    assert (progress.phase, progress.step, progress.total_steps) == ("Starting", 0, 10)
+
+
+def test_a_resumed_training_starts_where_the_checkpoint_is() -> None:
+    progress = after(resumed_from=4).progress
+    assert (progress.step, progress.resumed_from_step, progress.checkpoint_step) == (4, 4, 4)
+
+
+def test_the_rest_is_expected_to_take_as_long_a_step_as_the_steps_of_this_attempt() -> None:
+    training = after(Started(pid=1, step=4), stepped(5), stepped(6), resumed_from=4)
+    assert training.progress.eta_seconds == 10.0 * 4
+    assert training.progress.epoch == 1.5
+
+
+def test_phases_follow_what_the_ranks_do() -> None:
+    saved = Saved(step=1, folder=Path("/c"), train_loss=1.0)
+    phases = [
+        after(*events).progress.phase
+        for events in (
+            [Started(pid=1, step=0)],
+            [stepped(1), Validated(step=1, loss=2.0)],
+            [stepped(1), Saving(step=1)],
+            [stepped(1), Saving(step=1), saved],
+        )
+    ]
+    assert phases == ["Training", "Validating", "Checkpointing", "Training"]
+
+
+def test_nodes_that_hear_of_checkpoints_only_know_their_step_and_losses() -> None:
+    facts = after(Started(pid=1, step=0), Saved(step=6, folder=Path("/c"), train_loss=1.5)).facts()
+    assert (facts.step, facts.train_loss, facts.validation_loss) == (6, 1.5, None)
+
+
+def test_a_checkpoint_counts_when_it_is_complete_not_when_it_is_saved() -> None:
+    training = after(Started(pid=1, step=0), Saved(step=6, folder=Path("/c"), train_loss=1.5))
+    assert training.progress.checkpoint_step is None
+    assert training.checkpointed(6, NOW).progress.checkpoint_step == 6
+
+
+def test_events_are_read_once_and_only_when_whole(tmp_path: Path) -> None:
+    reader, log = EventReader(tmp_path), EventLog(tmp_path, rank=3)
+    assert list(reader.news()) == []
+    log.tell(stepped(1))
+    assert list(reader.news()) == [(3, stepped(1))]
+    log.tell(stepped(2))
+    with (tmp_path / "rank-3.jsonl").open("a") as stream:
+        stream.write('{"kind": "ste')
+    assert list(reader.news()) == [(3, stepped(2))]
+    assert list(reader.news()) == []

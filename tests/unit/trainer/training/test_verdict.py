@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer.training.events import Ended, Failed
+from customizer_trainer.training.failures import classify
+from customizer_trainer.training.verdict import End, judge
+
+DONE = End(
+    exit_code=0,
+    processes=1,
+    told_to_stop=False,
+    nodes=1,
+    total_steps=10,
+    started=True,
+    ended=[Ended(step=10)],
+    failed=[],
+    killed_for_memory=False,
+)
+PEER_LOST = Failed(reason=Reason.PEER_LOST, message="connection closed by peer")
+NO_MEMORY = Failed(reason=Reason.OUT_OF_MEMORY, message="CUDA out of memory")
+FAILED = replace(DONE, exit_code=1, ended=[])
+
+CASES = {
+    "all steps are done": (DONE, None),
+    "told to stop after the last step: done all the same": (replace(DONE, told_to_stop=True), None),
+    "saved before the end: preempted": (replace(DONE, ended=[Ended(step=4)], told_to_stop=True), Reason.PREEMPTED),
+    "another node was told to stop": (replace(DONE, ended=[Ended(step=4)]), Reason.PREEMPTED),
+    "killed while it was still loading": (replace(FAILED, told_to_stop=True), Reason.PREEMPTED),
+    "a rank says why": (replace(FAILED, failed=[NO_MEMORY]), Reason.OUT_OF_MEMORY),
+    "the cause counts, not the loudest": (replace(FAILED, failed=[PEER_LOST, NO_MEMORY]), Reason.OUT_OF_MEMORY),
+    "the cause counts although told to stop": (
+        replace(FAILED, failed=[NO_MEMORY], told_to_stop=True),
+        Reason.OUT_OF_MEMORY,
+    ),
+    "a peer is lost": (replace(FAILED, failed=[PEER_LOST], nodes=2), Reason.PEER_LOST),
+    "a peer is lost for memory here": (
+        replace(FAILED, failed=[PEER_LOST], killed_for_memory=True),
+        Reason.OUT_OF_MEMORY,
+    ),
+    "the nodes never met": (replace(FAILED, nodes=2, started=False), Reason.PEER_LOST),
+    "nobody says why": (FAILED, Reason.CRASHED),
+    "torchrun ends well but no rank did": (replace(DONE, ended=[]), Reason.CRASHED),
+    "torchrun ends badly but every rank well": (replace(DONE, exit_code=-9), None),
+    "one rank of two ends well": (replace(FAILED, processes=2, ended=[Ended(step=10)]), Reason.CRASHED),
+}
+
+
+@pytest.mark.parametrize(("end", "reason"), CASES.values(), ids=CASES.keys())
+def test_the_end_of_an_attempt_is_judged(end: End, reason: Reason | None) -> None:
+    error = judge(end)
+    assert (error.reason if error else None) == reason
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names it."""
+
+
+FAILURES: dict[str, tuple[Exception, Reason]] = {
+    "of the catalogue": (CustomizerError(Reason.TRAINING_DIVERGED, "nan"), Reason.TRAINING_DIVERGED),
+    "the GPU's memory": (OutOfMemoryError("CUDA out of memory"), Reason.OUT_OF_MEMORY),
+    "the host's memory": (
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        Reason.OUT_OF_MEMORY,
+    ),
+    "the disk": (OSError(28, "No space left on device"), Reason.DISK_FULL),
+    "the disk, as torch says it": (RuntimeError("PytorchStreamWriter failed writing file data/0"), Reason.DISK_FULL),
+    "gloo": (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [::1]:1"), Reason.PEER_LOST),
+    "NCCL": (RuntimeError("NCCL communicator was aborted on rank 1"), Reason.PEER_LOST),
+    "anything else": (ValueError("NCCL is a fine word"), Reason.CRASHED),
+}
+
+
+@pytest.mark.parametrize(("error", "reason"), FAILURES.values(), ids=FAILURES.keys())
+def test_exceptions_are_of_the_catalogue(error: Exception, reason: Reason) -> None:
+    assert classify(error)[0] is reason

@@ -1,0 +1,68 @@
+"""The manifest of a published artifact. It is written last: without it there is no artifact."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from customizer_contract.base import Model
+
+MANIFEST_FILE = "manifest.json"
+
+
+class File(Model):
+    """A file of the artifact."""
+
+    path: str
+    """Relative to the artifact's prefix, with forward slashes."""
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class BaseModelReference(Model):
+    """The model that was fine-tuned."""
+
+    uri: str
+    """s3://, hf:// or pvc://, as `sources.display` writes it."""
+    digest: str
+    """sha256 over its config and weights (see `customizer_trainer.storage.digest`)."""
+
+
+class AdapterReference(Model):
+    """What a server must know of a LoRA adapter before it loads it."""
+
+    rank: int
+    """Rank of its matrices."""
+    alpha: int
+    """Its scale."""
+    target_modules: list[str]
+    """Layers that it adapts."""
+
+
+class JobReference(Model):
+    """The job that made the artifact."""
+
+    name: str
+    namespace: str
+    uid: str
+    spec_hash: str
+
+
+class Manifest(Model):
+    """All that a reader needs in order to trust and to serve an artifact."""
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    name: str
+    type: Literal["adapter", "model"]
+    files: list[File]
+    base_model: BaseModelReference
+    adapter: AdapterReference | None = None
+    prompt_format: Literal["completion", "chat"]
+    """The endpoint that matches the training data: /v1/completions or /v1/chat/completions."""
+    dataset_digest: str
+    job: JobReference
+    step: int
+    metrics: dict[str, float]
+    packages: dict[str, str]
+    """Versions of the libraries that trained it."""
+    created_at: datetime

@@ -1,0 +1,161 @@
+"""What can be asked of the NeMo Automodel backend. NeMo Customizer's names and defaults, in camelCase.
+
+The CRD's `spec.automodel` is this very model, and the job file carries it unchanged.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from customizer_contract.base import CelRule, Model
+from customizer_contract.outline import Outline
+
+
+class Lora(Model):
+    """Low-rank adapters beside frozen weights."""
+
+    rank: int = Field(16, ge=1, le=256)
+    """Rank of the adapter matrices. More rank learns more and costs memory; servers cap it (often at 32)."""
+    alpha: int = Field(32, ge=1)
+    """Scale of the adapter: its output is multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, le=1)
+    """Share of adapter inputs dropped while training."""
+    target_modules: list[str] | None = Field(None, max_length=64)
+    """Names or globs of the linear layers to adapt. Default: every `*_proj` layer."""
+    exclude_modules: list[str] | None = Field(None, max_length=64)
+    """Names or globs of linear layers not to adapt; all others are, lm_head excepted. Not beside targetModules."""
+
+    cel_rules = (
+        CelRule(
+            "!(has(self.targetModules) && has(self.excludeModules))",
+            "name either targetModules or excludeModules",
+        ),
+    )
+
+
+class Training(Model):
+    """What is trained and in which form."""
+
+    finetuning_type: Literal["lora", "all_weights"] = "lora"
+    """lora: an adapter beside the frozen base model. all_weights: supervised fine-tuning of every weight."""
+    lora: Lora | None = None
+    """Settings of the adapter; only with finetuningType lora."""
+    max_seq_length: int = Field(2048, ge=8)
+    """Longest sample in tokens. A longer one loses the start of its prompt; what still does not fit is dropped."""
+    precision: Literal["bf16", "fp16", "fp32"] | None = None
+    """Data type of weights and compute. Default: that of the checkpoint."""
+    attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
+    """Attention kernel. flash_attention_2 needs a GPU."""
+
+    cel_rules = (
+        CelRule(
+            "!has(self.lora) || self.finetuningType == 'lora'",
+            "lora is for finetuningType: lora; remove the block, or set finetuningType to lora",
+        ),
+    )
+
+
+class Schedule(Model):
+    """How long to train and when to validate."""
+
+    epochs: int = Field(1, ge=1)
+    """Passes over the training data."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stops after this many optimizer steps, if the epochs have not ended before. Never extends them."""
+    val_check_interval: float | None = Field(None, gt=0)
+    """Validate every so often: up to 1.0 a share of an epoch, above 1 a number of steps. Default: once an epoch."""
+    validation_split: float = Field(0.1, gt=0, lt=1)
+    """Share of the training data held out for validation when `dataset.validation` is not given."""
+    checkpoint_selection: Literal["best", "last"] = "best"
+    """Which checkpoint becomes the artifact: that with the lowest validation loss, or the last one."""
+    seed: int = Field(1111, ge=0)
+    """Seed of the split, the shuffling, the adapter's initial weights and dropout."""
+
+
+class Batch(Model):
+    """How many samples an optimizer step sees."""
+
+    global_batch_size: int = Field(8, ge=1)
+    """Samples an optimizer step sees, over all GPUs. A multiple of microBatchSize times the data-parallel size."""
+    micro_batch_size: int = Field(1, ge=1)
+    """Samples a GPU holds at once. Memory follows this one."""
+
+
+class Optimizer(Model):
+    """The optimizer and the learning rate's course."""
+
+    optimizer: Literal["auto", "Adam", "AdamW"] = "auto"
+    """auto is Adam."""
+    learning_rate: float = Field(5e-6, gt=0)
+    """Peak learning rate. LoRA usually wants 1.0e-4 to 1.0e-5, all weights 1.0e-5 to 5.0e-6."""
+    min_learning_rate: float | None = Field(None, ge=0)
+    """Learning rate at the end of the decay. Default: 0."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay with AdamW, an L2 penalty with Adam."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the first moment."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the second moment."""
+    adam_eps: float = Field(1e-8, gt=0)
+    """Term that keeps the division stable."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises from zero."""
+    lr_decay_style: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+
+
+class Parallelism(Model):
+    """How the work is spread. A node is one pod."""
+
+    num_nodes: int = Field(1, ge=1, le=1024)
+    """Pods, each on a node of its own if there are enough."""
+    num_gpus_per_node: int = Field(1, ge=1, le=16)
+    """GPUs a pod takes. With compute.device cpu: processes a pod runs."""
+
+
+class Automodel(Model):
+    """A fine-tuning by NeMo Automodel: many GPUs and nodes."""
+
+    training: Training = Training()
+    """What is trained and in which form."""
+    schedule: Schedule = Schedule()
+    """How long to train and when to validate."""
+    batch: Batch = Batch()
+    """How many samples an optimizer step sees."""
+    optimizer: Optimizer = Optimizer()
+    """The optimizer and the learning rate's course."""
+    parallelism: Parallelism = Parallelism()
+    """How the work is spread over pods and GPUs."""
+
+    cel_rules = (
+        CelRule(
+            "self.batch.globalBatchSize % (self.batch.microBatchSize * self.parallelism.numNodes"
+            " * self.parallelism.numGpusPerNode) == 0",
+            "batch.globalBatchSize must be a multiple of microBatchSize * numNodes * numGpusPerNode: raise or lower it",
+        ),
+    )
+
+    @property
+    def outline(self) -> Outline:
+        """What these settings come down to."""
+        training, schedule, parallelism = self.training, self.schedule, self.parallelism
+        interval = 1.0 if schedule.val_check_interval is None else schedule.val_check_interval
+        return Outline(
+            nodes=parallelism.num_nodes,
+            processes=parallelism.num_gpus_per_node,
+            global_batch_size=self.batch.global_batch_size,
+            micro_batch_size=self.batch.micro_batch_size,
+            epochs=schedule.epochs,
+            max_steps=schedule.max_steps,
+            max_steps_extend=False,
+            warmup_steps=self.optimizer.warmup_steps,
+            warmup_ratio=None,
+            validate_every_steps=int(interval) if interval > 1 else None,
+            validate_every_epochs=interval,
+            validation_split=schedule.validation_split,
+            seed=schedule.seed,
+            adapts=training.finetuning_type == "lora",
+            max_seq_length=training.max_seq_length,
+            max_seq_length_field="automodel.training.maxSeqLength",
+            selection=schedule.checkpoint_selection,
+        )

@@ -1,0 +1,200 @@
+"""The error catalogue: every reason for which a container of ours gives up, what to change, and whether to retry."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the trainer. Anything else is a crash, which may be retried."""
+
+    DONE = 0
+    CRASHED = 1
+    BAD_JOB = 64
+    BAD_INPUT = 65
+    UNAVAILABLE = 69
+    PREEMPTED = 75
+
+
+class Reason(StrEnum):
+    """Why a container ended without having done its work."""
+
+    JOB_FILE_INVALID = "JobFileInvalid"
+    DATASET_NOT_FOUND = "DatasetNotFound"
+    DATASET_INVALID = "DatasetInvalid"
+    DATASET_EMPTY = "DatasetEmpty"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_INVALID = "ModelInvalid"
+    CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
+    SEQUENCE_TOO_LONG = "SequenceTooLong"
+    OUTPUT_NOT_FOUND = "OutputNotFound"
+    OUTPUT_EXISTS = "OutputExists"
+    ACCESS_DENIED = "AccessDenied"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    ARTIFACT_NOT_FOUND = "ArtifactNotFound"
+    ARTIFACT_INVALID = "ArtifactInvalid"
+    DEVICE_UNAVAILABLE = "DeviceUnavailable"
+    OUT_OF_MEMORY = "OutOfMemory"
+    DISK_FULL = "DiskFull"
+    TRAINING_DIVERGED = "TrainingDiverged"
+    PREEMPTED = "Preempted"
+    PEER_LOST = "PeerLost"
+    CRASHED = "Crashed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A reason of the catalogue."""
+
+    meaning: str
+    remedy: str
+    exit_code: ExitCode
+    retryable: bool
+
+
+CATALOGUE: dict[Reason, Entry] = {
+    Reason.JOB_FILE_INVALID: Entry(
+        "The job file does not match this trainer.",
+        "Use operator and trainer images of the same release.",
+        ExitCode.BAD_JOB,
+        retryable=False,
+    ),
+    Reason.DATASET_NOT_FOUND: Entry(
+        "No data at the place that spec.dataset names.",
+        "Correct the address, or upload the data.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.DATASET_INVALID: Entry(
+        "A record of the data cannot be trained on.",
+        "Correct the line that the message names.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.DATASET_EMPTY: Entry(
+        "No sample is left to train on.",
+        "Add records, raise maxSeqLength, or lower validationSplit.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.MODEL_NOT_FOUND: Entry(
+        "No model at the place that spec.model names.",
+        "Correct the address, or upload the model.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.MODEL_INVALID: Entry(
+        "The model's files are incomplete or of an architecture that the backend cannot train.",
+        "Upload a complete Hugging Face checkpoint of a supported architecture.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.CHAT_TEMPLATE_MISSING: Entry(
+        "The data are chat messages but the model's tokenizer has no chat template.",
+        "Use an instruct model, or prompt/completion data.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.SEQUENCE_TOO_LONG: Entry(
+        "maxSeqLength is more than the model can take.",
+        "Lower training.maxSeqLength to the model's limit.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.OUTPUT_NOT_FOUND: Entry(
+        "The bucket of output.s3.uri does not exist.",
+        "Create the bucket, or correct output.s3.uri.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.OUTPUT_EXISTS: Entry(
+        "Something that this job has not made lies at output.s3.uri.",
+        "Choose another output.s3.uri, or delete what is there.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.ACCESS_DENIED: Entry(
+        "The credentials do not allow this access.",
+        "Check the Secret that spec.objectStorage or tokenSecretRef names, and the rights of its key.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.STORAGE_UNAVAILABLE: Entry(
+        "The object store or the hub did not answer.",
+        "Nothing, if it comes back; else check objectStorage.endpointUrl and the network policy.",
+        ExitCode.UNAVAILABLE,
+        retryable=True,
+    ),
+    Reason.ARTIFACT_NOT_FOUND: Entry(
+        "No published artifact at this address.",
+        "Correct the address, or wait until the job has published: manifest.json comes last.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.ARTIFACT_INVALID: Entry(
+        "An artifact's files differ from its manifest.",
+        "Publish it again; nothing unverified is served.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.DEVICE_UNAVAILABLE: Entry(
+        "The job asks for GPUs and this pod sees none.",
+        "Check the node's driver and device plugin, or set compute.device to cpu for a small model.",
+        ExitCode.CRASHED,
+        retryable=True,
+    ),
+    Reason.OUT_OF_MEMORY: Entry(
+        "GPU or pod memory did not suffice.",
+        "Lower batch.microBatchSize, then training.maxSeqLength; or use LoRA, or more GPUs.",
+        ExitCode.CRASHED,
+        retryable=False,
+    ),
+    Reason.DISK_FULL: Entry(
+        "The workspace is full.",
+        "Raise the ephemeral-storage limit in compute.resources, or give the pods volumes by compute.workspace.",
+        ExitCode.CRASHED,
+        retryable=True,
+    ),
+    Reason.TRAINING_DIVERGED: Entry(
+        "The loss became NaN or infinite.",
+        "Lower optimizer.learningRate, raise warmupSteps, or use precision bf16 or fp32.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.PREEMPTED: Entry(
+        "The pod was told to stop and saved a checkpoint first.",
+        "Nothing: the next attempt resumes from it.",
+        ExitCode.PREEMPTED,
+        retryable=True,
+    ),
+    Reason.PEER_LOST: Entry(
+        "This pod lost another pod of the job, which ended first.",
+        "Read the result of the other pod; if there is none, check the network between the nodes.",
+        ExitCode.CRASHED,
+        retryable=True,
+    ),
+    Reason.CRASHED: Entry(
+        "The training process ended in a way that the catalogue does not know.",
+        "Read the pod's log.",
+        ExitCode.CRASHED,
+        retryable=True,
+    ),
+}
+
+
+class CustomizerError(Exception):
+    """A failure that the catalogue knows; the command line turns it into a result and an exit code."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.file = file
+        self.line = line
+        self.field = field

@@ -1,0 +1,85 @@
+"""The job file: everything that the trainer is told, save secrets and torchrun's rendezvous.
+
+The operator writes it to a ConfigMap; every pod of the job mounts it read-only.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from customizer_contract.automodel import Automodel
+from customizer_contract.base import Model
+from customizer_contract.outline import Outline
+from customizer_contract.sources import S3_URI_PATTERN, ObjectStorage, Source
+from customizer_contract.unsloth import Unsloth
+
+
+class ModelInput(Model):
+    """The model to start from."""
+
+    source: Source = Field(discriminator="kind")
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model may run."""
+
+
+PROMPT_TEMPLATE_PATTERN = r"^\s*\{[^{}]+\}\s*\{[^{}]+\}\s*$"
+"""The names of two columns of the records, in braces."""
+
+
+class DatasetInput(Model):
+    """The data to train on."""
+
+    training: Source = Field(discriminator="kind")
+    validation: Source | None = Field(None, discriminator="kind")
+    prompt_template: str | None = Field(None, pattern=PROMPT_TEMPLATE_PATTERN)
+    """Two columns as `{column} {column}`; the last placeholder is the completion."""
+
+
+class CheckpointPolicy(Model):
+    """When progress is saved to S3, so that a later attempt can resume from it."""
+
+    every_steps: int | None = Field(None, ge=1)
+    """Optimizer steps between checkpoints. Default: when validation runs."""
+
+
+class Job(Model):
+    """One CustomizationJob, as the trainer reads it."""
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    name: str
+    namespace: str
+    uid: str
+    """UID of the CustomizationJob: tells a re-created job of the same name from its predecessor."""
+    spec_hash: str
+    """sha256 of all that the job is made of (not of suspend, compute and the like)."""
+    device: Literal["gpu", "cpu"]
+    model: ModelInput
+    dataset: DatasetInput
+    automodel: Automodel | None = None
+    unsloth: Unsloth | None = None
+    """The backend: exactly one of the two."""
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
+    storage: ObjectStorage = ObjectStorage()
+    artifact_name: str
+    """Name under which the result will be served."""
+    artifact_uri: str = Field(pattern=S3_URI_PATTERN)
+    """Prefix that will hold the artifact's files and, written last, `manifest.json`."""
+
+    @model_validator(mode="after")
+    def _name_one_backend(self) -> Self:
+        if (self.automodel is None) == (self.unsloth is None):
+            raise ValueError("name exactly one of automodel and unsloth")
+        return self
+
+    @property
+    def outline(self) -> Outline:
+        """What the backend's settings come down to."""
+        backend = self.automodel or self.unsloth
+        if backend is None:
+            raise ValueError("name exactly one of automodel and unsloth")
+        return backend.outline
+
+    @property
+    def work_uri(self) -> str:
+        """Prefix of what is not part of the artifact: checkpoints and the preflight report of this very job."""
+        return f"{self.artifact_uri.rstrip('/')}.work/{self.uid}"

@@ -1,0 +1,36 @@
+"""What every backend's settings come down to: how the work is spread, how long it goes on, what is read of the data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The part of a job that is the same question to every backend; all that is not about it is the backend's own."""
+
+    nodes: int
+    processes: int
+    """Processes on each node, one a GPU."""
+    global_batch_size: int
+    """Samples an optimizer step sees, over all processes."""
+    micro_batch_size: int
+    """Samples a process holds at once."""
+    epochs: int
+    max_steps: int | None
+    max_steps_extend: bool
+    """Whether max_steps counts even beyond the epochs; else it only shortens."""
+    warmup_steps: int
+    warmup_ratio: float | None
+    """Share of all steps, in place of warmup_steps."""
+    validate_every_steps: int | None
+    validate_every_epochs: float
+    """Counts when validate_every_steps is None."""
+    validation_split: float
+    seed: int
+    adapts: bool
+    """Whether adapters are trained, rather than all weights."""
+    max_seq_length: int
+    max_seq_length_field: str
+    """Where the job says it."""
+    selection: Literal["best", "last"]
+    """Which checkpoint is published."""

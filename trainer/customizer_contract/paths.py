@@ -1,0 +1,26 @@
+"""Where things are inside the pods. The operator mounts them, the trainer uses them."""
+
+from pathlib import PurePosixPath
+
+JOB_FILE = PurePosixPath("/etc/customizer/job.json")
+"""The job file, from the ConfigMap of the job's name."""
+
+WORKSPACE = PurePosixPath("/workspace")
+"""Writable disk of a pod: model, data, checkpoints, output. An emptyDir, or what compute.workspace asks for."""
+
+VOLUMES = PurePosixPath("/volumes")
+"""Claims named by a source are mounted read-only below it: `/volumes/model`, `/volumes/training`, ..."""
+
+TERMINATION_MESSAGE = PurePosixPath("/dev/termination-log")
+
+MODEL_STORE = PurePosixPath("/model-store")
+"""Where a server finds the weights that were staged for it."""
+
+SERVING_FILE = PurePosixPath("/etc/customizer/serving.json")
+"""The serving file, from an annotation of the pod."""
+
+SERVED_MODEL = MODEL_STORE / "model"
+"""Full weights: the fine-tuned model, or the base model of the adapters."""
+
+SERVED_ADAPTERS = MODEL_STORE / "adapters"
+"""One folder an adapter, named as the adapter is served."""

@@ -1,0 +1,121 @@
+"""How a container of ours ends: one JSON object in its termination message, at most 4096 bytes."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from customizer_contract.artifact import AdapterReference
+from customizer_contract.base import Model
+from customizer_contract.errors import Reason
+
+MESSAGE_LIMIT = 4096
+"""Bytes that Kubernetes keeps of a termination message."""
+
+
+class Problem(Model):
+    """One error of the catalogue, with the place where it stands."""
+
+    reason: Reason
+    message: str
+    """One or two sentences: what is wrong, and what to change."""
+    file: str | None = None
+    line: int | None = None
+    field: str | None = None
+
+
+class Lengths(Model):
+    """Tokens a sample."""
+
+    mean: float
+    """Average."""
+    p50: int
+    """Half of the samples are no longer than this."""
+    p95: int
+    """95 percent of the samples are no longer than this."""
+    max: int
+    """The longest sample."""
+
+
+class SplitFacts(Model):
+    """What preflight found in a split of the data."""
+
+    samples: int
+    """Samples that are trained, or validated on."""
+    tokens: int
+    """Tokens after truncation, that is, what an epoch trains on."""
+    lengths: Lengths
+    """Before truncation."""
+    truncated: int = 0
+    """Samples that lost the start of their prompt."""
+    dropped: int = 0
+    """Samples that do not fit even so; they are not trained."""
+
+
+class DatasetFacts(Model):
+    """What preflight found in the data."""
+
+    format: Literal["prompt-completion", "chat"]
+    """What the records are."""
+    training: SplitFacts
+    """What is trained on."""
+    validation: SplitFacts
+    """What is validated on."""
+    digest: str
+    """sha256 over the files of both."""
+    report_uri: str | None = None
+    """Where the whole report of preflight is."""
+
+
+class ModelFacts(Model):
+    """What preflight found in the model's configuration."""
+
+    architecture: str
+    """Its class in transformers."""
+    parameters: int | None = None
+    """Number of its weights."""
+    context_length: int | None = None
+    """Tokens that it can take."""
+
+
+class TrainingFacts(Model):
+    """What a training attempt reached."""
+
+    step: int
+    total_steps: int
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    resumed_from_step: int | None = None
+    checkpoint_step: int | None = None
+
+
+class ArtifactReference(Model):
+    """A published artifact."""
+
+    name: str
+    """The manifest's name: what it is served as unless the deployment says otherwise."""
+    uri: str
+    """The prefix that holds it."""
+    manifest_digest: str
+    """sha256 of manifest.json."""
+    type: Literal["adapter", "model"]
+    """A LoRA adapter, or a full model."""
+    base_model: str
+    """The model that was fine-tuned."""
+    size_bytes: int
+    """Size of all of its files."""
+    prompt_format: Literal["completion", "chat"]
+    """How it wants to be asked: /v1/completions or /v1/chat/completions."""
+    adapter: AdapterReference | None = None
+    """Only of an adapter."""
+
+
+class Result(Model):
+    """The end of a container: what it did, or the one error that stopped it."""
+
+    command: Literal["preflight", "fetch", "train", "verify", "stage"]
+    error: Problem | None = None
+    dataset: DatasetFacts | None = None
+    model: ModelFacts | None = None
+    training: TrainingFacts | None = None
+    artifact: ArtifactReference | None = None
+    warnings: list[str] = Field(default_factory=list, max_length=20)

@@ -1,0 +1,42 @@
+"""The serving file: what the pods of a ModelDeployment are told to verify and to stage."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from customizer_contract.base import Model
+from customizer_contract.job import ModelInput
+from customizer_contract.sources import S3_URI_PATTERN, ObjectStorage
+
+
+class ArtifactInput(Model):
+    """A published artifact to serve."""
+
+    uri: str = Field(pattern=S3_URI_PATTERN)
+    manifest_digest: str | None = None
+    """Expected sha256 of manifest.json; whatever the manifest is now when not given."""
+
+
+class Serving(Model):
+    """One ModelDeployment, as `verify` and `stage` read it."""
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    name: str
+    namespace: str
+    artifact: ArtifactInput | None = None
+    """A full model, or an adapter whose base model is staged beside it. None: `model` is served as it is."""
+    model: ModelInput | None = None
+    """A base model: the only thing served, or where that of an adapter is, if not at the manifest's address."""
+    served_model_name: str | None = None
+    """Name under which the tuned model is served. Default: that of the artifact, or of the deployment."""
+    storage: ObjectStorage = ObjectStorage()
+
+    @model_validator(mode="after")
+    def _serves_something(self) -> Self:
+        if self.artifact is None and self.model is None:
+            raise ValueError("one of artifact and model must be given")
+        return self
+
+    def name_as_served(self, artifact_name: str | None) -> str:
+        """Names the tuned model, or the only one, for requests; an adapter's folder is called so too."""
+        return self.served_model_name or artifact_name or self.name

@@ -1,0 +1,1 @@
+"""NeMo Automodel 0.7.0."""

@@ -1,0 +1,27 @@
+"""Consolidates the sharded weights of a checkpoint: `-m ...consolidate MODEL_FOLDER TARGET`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from nemo_automodel.components.checkpoint._backports.consolidate_hf_safetensors import consolidate_safetensors_files
+
+_METADATA = ".hf_metadata"
+
+
+def main() -> None:
+    """Writes `model*.safetensors` and their index into the target, in the data types of the base model."""
+    source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    dtypes = source / _METADATA / "fqn_to_dtype_mapping.json"
+    consolidate_safetensors_files(
+        input_dir=str(source),
+        output_dir=str(target),
+        fqn_to_index_mapping=json.loads((source / _METADATA / "fqn_to_file_index_mapping.json").read_text()),
+        num_threads=max(1, len(os.sched_getaffinity(0))),
+        fqn_to_dtype_mapping=json.loads(dtypes.read_text()) if dtypes.exists() else None,
+    )
+
+
+if __name__ == "__main__":
+    main()

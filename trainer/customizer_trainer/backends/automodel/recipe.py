@@ -1,0 +1,136 @@
+"""The job as a configuration of Automodel's fine-tuning recipe: a pure function."""
+
+from pathlib import Path
+from typing import Any
+
+from customizer_contract.automodel import Automodel, Lora
+from customizer_contract.job import Job
+from customizer_contract.steps import count_steps, data_parallel_size
+from customizer_trainer.backends.backend import Inputs
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_OPTIMIZERS = {"auto": "torch.optim.Adam", "Adam": "torch.optim.Adam", "AdamW": "torch.optim.AdamW"}
+_COLLATER = "nemo_automodel.components.datasets.utils.default_collater"
+_LOADER = "torchdata.stateful_dataloader.StatefulDataLoader"
+_DATASET = "customizer_trainer.backends.automodel.dataset.SamplesConfig"
+
+LM_HEAD = ["lm_head", "*.lm_head"]
+"""Never adapted: of a model with tied embeddings, the adapter would change the embedding when merged."""
+COLLECTIVE_TIMEOUT_MINUTES = 30
+"""How long a rank waits for the others, e.g. while one of them writes a large checkpoint."""
+
+
+def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
+    """Builds the configuration of `TrainFinetuneRecipeForNextTokenPrediction`."""
+    spec = _settings(job)
+    training, optimizer = spec.training, spec.optimizer
+    steps = count_steps(spec.outline, inputs.training_samples)
+    dtype = _DTYPES[training.precision] if training.precision else inputs.model_dtype
+    recipe: dict[str, Any] = {
+        "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
+        "seed": spec.schedule.seed,
+        "step_scheduler": {
+            "global_batch_size": spec.batch.global_batch_size,
+            "local_batch_size": spec.batch.micro_batch_size,
+            "num_epochs": spec.schedule.epochs,
+            "max_steps": steps.total,
+            "val_every_steps": steps.validate_every,
+            "ckpt_every_steps": job.checkpoints.every_steps or steps.validate_every,
+            "save_checkpoint_every_epoch": False,
+            "validate_on_checkpoint": False,
+        },
+        "dist_env": {
+            "backend": "nccl" if job.device == "gpu" else "gloo",
+            "timeout_minutes": COLLECTIVE_TIMEOUT_MINUTES,
+        },
+        "model": {
+            "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
+            "pretrained_model_name_or_path": str(inputs.model),
+            "torch_dtype": dtype,
+            "trust_remote_code": job.model.trust_remote_code,
+            "attn_implementation": training.attn_implementation,
+        },
+        "distributed": _distributed(job, dtype),
+        "checkpoint": {
+            "enabled": True,
+            "checkpoint_dir": str(inputs.checkpoints),
+            "model_save_format": "safetensors",
+            # Weights are put together when they are published, from all nodes' parts: there is no shared disk.
+            "save_consolidated": False,
+            "v4_compatible": True,
+            **({"restore_from": str(inputs.resume)} if inputs.resume else {}),
+        },
+        "loss_fn": {"_target_": "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"},
+        "clip_grad_norm": {"max_norm": 1.0},
+        # Padded to whole batches, so that no rank loses a sample and every rank count sees the same order.
+        "dataset": _dataset(inputs.samples, "training", spec.batch.global_batch_size),
+        "validation_dataset": _dataset(inputs.samples, "validation", data_parallel_size(spec.outline)),
+        "packed_sequence": {"packed_sequence_size": 0},
+        "dataloader": {"_target_": _LOADER, "collate_fn": _COLLATER, "shuffle": True},
+        "validation_dataloader": {"_target_": _LOADER, "collate_fn": _COLLATER, "shuffle": False},
+        "optimizer": {
+            "_target_": _OPTIMIZERS[optimizer.optimizer],
+            "lr": optimizer.learning_rate,
+            "betas": [optimizer.adam_beta1, optimizer.adam_beta2],
+            "eps": optimizer.adam_eps,
+            "weight_decay": optimizer.weight_decay,
+        },
+        # The library's own defaults differ: it warms up from a tenth of the rate, and decays to a hundredth.
+        "lr_scheduler": {
+            "lr_decay_style": optimizer.lr_decay_style,
+            "lr_warmup_steps": steps.warmup,
+            "init_lr": 0.0,
+            "min_lr": optimizer.min_learning_rate or 0.0,
+        },
+    }
+    if training.finetuning_type == "lora":
+        recipe["peft"] = _peft(training.lora or Lora(), job)
+    return recipe
+
+
+def _settings(job: Job) -> Automodel:
+    if job.automodel is None:
+        raise ValueError("the job names another backend")
+    return job.automodel
+
+
+def _peft(lora: Lora, job: Job) -> dict[str, Any]:
+    peft: dict[str, Any] = {
+        "_target_": "nemo_automodel.components._peft.lora.PeftConfig",
+        "dim": lora.rank,
+        "alpha": lora.alpha,
+        "dropout": lora.dropout,
+        # The kernels need a GPU; the library itself passes over them for shapes that they cannot do.
+        "use_triton": job.device == "gpu",
+    }
+    if lora.exclude_modules:
+        peft["exclude_modules"] = [*lora.exclude_modules, *LM_HEAD]
+    else:
+        peft["target_modules"] = lora.target_modules or ["*_proj"]
+    return peft
+
+
+def _distributed(job: Job, dtype: str) -> dict[str, Any]:
+    if job.device == "cpu":
+        # Sharding saves memory that a small model does not need, and would send all weights over the network twice
+        # a step; replicas exchange gradients only.
+        return {"strategy": "ddp"}
+    return {
+        "strategy": "fsdp2",
+        "dp_size": "none",
+        "tp_size": 1,
+        "cp_size": 1,
+        "pp_size": 1,
+        "sequence_parallel": False,
+        # Without it everything is computed in bfloat16, whatever precision was asked for.
+        "mp_policy": {
+            "_target_": "torch.distributed.fsdp.MixedPrecisionPolicy",
+            "param_dtype": dtype,
+            "reduce_dtype": "float32",
+            "cast_forward_inputs": False,
+        },
+    }
+
+
+def _dataset(samples: Path, name: str, multiple_of: int) -> dict[str, Any]:
+    return {"_target_": _DATASET, "folder": str(samples), "name": name, "multiple_of": multiple_of}

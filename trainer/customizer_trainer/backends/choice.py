@@ -1,0 +1,29 @@
+"""Which backend a job names. Imports neither torch nor the libraries themselves."""
+
+from customizer_contract.job import Job
+from customizer_trainer.backends.automodel import artifact as automodel_artifact
+from customizer_trainer.backends.automodel import recipe as automodel_recipe
+from customizer_trainer.backends.backend import Backend
+from customizer_trainer.backends.unsloth import artifact as unsloth_artifact
+from customizer_trainer.backends.unsloth import settings as unsloth_settings
+
+_AUTOMODEL = Backend(
+    worker="customizer_trainer.backends.automodel.run",
+    packages=("customizer", "nemo_automodel", "peft", "torch", "transformers"),
+    build_recipe=automodel_recipe.build_recipe,
+    # What a CPU cannot do is refused where it is applied.
+    warn_of_device=lambda job: [],
+    assemble=automodel_artifact.assemble,
+)
+_UNSLOTH = Backend(
+    worker="customizer_trainer.backends.unsloth.run",
+    packages=("bitsandbytes", "customizer", "peft", "torch", "transformers", "trl", "unsloth", "unsloth_zoo"),
+    build_recipe=unsloth_settings.build_settings,
+    warn_of_device=unsloth_settings.warn_of_device,
+    assemble=unsloth_artifact.assemble,
+)
+
+
+def find_backend(job: Job) -> Backend:
+    """Returns the backend of a job."""
+    return _UNSLOTH if job.unsloth is not None else _AUTOMODEL

@@ -1,0 +1,1 @@
+"""Training by Unsloth and TRL: one process, one GPU."""

@@ -1,0 +1,81 @@
+"""From a checkpoint of the trainer to the files that are published, in Hugging Face layout. Imports no torch."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from customizer_contract.artifact import AdapterReference
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import Job
+from customizer_trainer.backends.backend import Base
+from customizer_trainer.storage.model_files import select_settings, select_weights
+
+_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def assemble(job: Job, checkpoint: Path, base: Base, target: Path) -> AdapterReference | None:
+    """Puts what is published into `target`; returns what a server must know of an adapter, None of a model."""
+    if job.unsloth is not None and job.unsloth.output.save_method == "merged_16bit":
+        merge_adapter(checkpoint, base, target, trust_remote_code=job.model.trust_remote_code)
+        return None
+    if job.outline.adapts:
+        return assemble_adapter(checkpoint, base, target)
+    assemble_model(checkpoint, base, target)
+    return None
+
+
+def assemble_adapter(checkpoint: Path, base: Base, target: Path) -> AdapterReference:
+    """Puts an adapter in PEFT's layout into `target`; the base model is named as the user named it."""
+    target.mkdir(parents=True)
+    config = json.loads((checkpoint / _ADAPTER_CONFIG).read_text())
+    config["base_model_name_or_path"] = base.name
+    (target / _ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    shutil.copyfile(checkpoint / _ADAPTER_WEIGHTS, target / _ADAPTER_WEIGHTS)
+    modules = find_modules(target / _ADAPTER_WEIGHTS)
+    return AdapterReference(rank=config["r"], alpha=config["lora_alpha"], target_modules=modules)
+
+
+def find_modules(weights: Path) -> list[str]:
+    """Lists the layers that an adapter adapts, by its weights: the configuration may hold a pattern instead."""
+    with weights.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        names = json.loads(stream.read(length))
+    return sorted({name.split(".lora_A.")[0].rpartition(".")[2] for name in names if ".lora_A." in name})
+
+
+def assemble_model(checkpoint: Path, base: Base, target: Path) -> None:
+    """Puts full weights into `target`, beside the base's configuration and tokenizer."""
+    target.mkdir(parents=True)
+    for name in select_weights(path.name for path in checkpoint.iterdir()):
+        shutil.copyfile(checkpoint / name, target / name)
+    _copy_settings(base, target)
+
+
+def merge_adapter(checkpoint: Path, base: Base, target: Path, *, trust_remote_code: bool) -> None:
+    """Puts the base model with the adapter merged into it into `target`, in 16 bits.
+
+    The adapter is added to the base's own weights, not to those that were quantized in order to train beside them.
+    """
+    target.mkdir(parents=True)
+    _copy_settings(base, target)
+    command = [sys.executable, "-P", "-m", "customizer_trainer.backends.unsloth.merge"]
+    arguments = [
+        str(base.folder),
+        str(checkpoint),
+        str(target),
+        *(["--trust-remote-code"] if trust_remote_code else []),
+    ]
+    # A process of its own: torch and its memory are gone when it ends.
+    done = subprocess.run([*command, *arguments], env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False)
+    if done.returncode != 0:
+        raise CustomizerError(Reason.CRASHED, f"The adapter of {checkpoint} could not be merged.")
+
+
+def _copy_settings(base: Base, target: Path) -> None:
+    names = [path.name for path in base.folder.iterdir() if path.is_file()]
+    for name in select_settings(names, code=True):
+        shutil.copyfile(base.folder / name, target / name)

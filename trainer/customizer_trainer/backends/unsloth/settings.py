@@ -1,0 +1,172 @@
+"""The job as arguments of Unsloth and TRL: pure functions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from customizer_contract.job import Job
+from customizer_contract.steps import count_steps
+from customizer_contract.unsloth import Lora, Unsloth
+from customizer_trainer.backends.backend import Inputs
+
+_NO_LIMIT = 1e30
+"""A gradient's norm that none reaches. With the library's own 0 the norm would not be computed, nor watched."""
+_CHECKPOINTING: dict[str, str | bool] = {"unsloth": "unsloth", "true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """A setting that a device cannot follow, and what is done instead."""
+
+    block: str
+    field: str
+    asked: tuple[object, ...]
+    taken: object
+    warning: str
+
+
+ON_CPU = (
+    Substitute("model", "load_in_8bit", (True,), False, "loadIn8bit needs a GPU: weights are not quantized."),
+    Substitute("model", "dtype", ("float16",), "auto", "dtype float16 needs a GPU: that of the checkpoint is used."),
+    Substitute(
+        "optimizer",
+        "optim",
+        ("adamw_8bit", "paged_adamw_8bit"),
+        "adamw_torch_fused",
+        "optim {asked} needs a GPU: adamw_torch_fused is used.",
+    ),
+    Substitute("hardware", "precision", ("fp16",), "bf16", "precision fp16 needs a GPU: that of the weights is used."),
+)
+"""All that a job for a CPU gets otherwise than it asked for."""
+
+
+def build_settings(job: Job, inputs: Inputs) -> dict[str, Any]:
+    """Builds the arguments of `from_pretrained` (model), `get_peft_model` (lora) and `SFTConfig` (trainer)."""
+    spec, steps = _effective(job), count_steps(job.outline, inputs.training_samples)
+    return {
+        "model": _model(spec, job, inputs),
+        "lora": _lora(spec) if spec.training.finetuning_type == "lora" else None,
+        "trainer": _trainer(spec, job, inputs),
+        "samples": str(inputs.samples),
+        "resume": str(inputs.resume) if inputs.resume else None,
+        "validate_every": steps.validate_every,
+        "save_every": job.checkpoints.every_steps or steps.validate_every,
+    }
+
+
+def build_environment(device: str, scratch: str) -> dict[str, str]:
+    """Returns what must be set before the library is imported."""
+    return {
+        # It would install system packages by itself.
+        "UNSLOTH_AUTO_INSTALL": "0",
+        # A job for a GPU never trains on a CPU because of a broken driver, nor the other way round.
+        **({"UNSLOTH_DISABLE_CPU_FALLBACK": "1"} if device == "gpu" else {"UNSLOTH_FORCE_CPU": "1"}),
+        # The working directory of a pod is read-only.
+        "UNSLOTH_COMPILE_LOCATION": f"{scratch}/compiled",
+        "HF_HOME": f"{scratch}/hub",
+    }
+
+
+def warn_of_device(job: Job) -> list[str]:
+    """Names what the device cannot do, and what is done instead."""
+    spec = _asked(job)
+    if job.device == "gpu":
+        return []
+    return [
+        each.warning.format(asked=getattr(getattr(spec, each.block), each.field))
+        for each in ON_CPU
+        if getattr(getattr(spec, each.block), each.field) in each.asked
+    ]
+
+
+def _asked(job: Job) -> Unsloth:
+    if job.unsloth is None:
+        raise ValueError("the job names another backend")
+    return job.unsloth
+
+
+def _effective(job: Job) -> Unsloth:
+    spec = _asked(job)
+    for each in ON_CPU if job.device == "cpu" else ():
+        block = getattr(spec, each.block)
+        if getattr(block, each.field) in each.asked:
+            spec = spec.model_copy(update={each.block: block.model_copy(update={each.field: each.taken})})
+    return spec
+
+
+def _model(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
+    return {
+        "model_name": str(inputs.model),
+        "max_seq_length": spec.model.max_seq_length,
+        "dtype": _dtype(spec, job, inputs) if spec.model.dtype == "auto" else spec.model.dtype,
+        "load_in_4bit": spec.model.load_in_4bit,
+        "load_in_8bit": spec.model.load_in_8bit,
+        "full_finetuning": spec.training.finetuning_type == "all_weights",
+        "trust_remote_code": job.model.trust_remote_code,
+        "use_gradient_checkpointing": _CHECKPOINTING[spec.training.use_gradient_checkpointing],
+        "device_map": {"": 0} if job.device == "gpu" else "cpu",
+    }
+
+
+def _dtype(spec: Unsloth, job: Job, inputs: Inputs) -> str | None:
+    """Chooses the data type where the job leaves it open; None leaves it to the library."""
+    if job.device == "cpu":
+        # The library's choice depends on the machine, so that two nodes would train differently.
+        return "float32" if inputs.model_dtype == "float16" else inputs.model_dtype
+    if spec.hardware.precision == "bf16":
+        return None
+    # Gradients of float16 weights cannot be scaled.
+    return "float16" if spec.training.finetuning_type == "lora" else "float32"
+
+
+def _lora(spec: Unsloth) -> dict[str, Any]:
+    lora = spec.training.lora or Lora()
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.target_modules,
+        "bias": "none",
+        "use_rslora": lora.use_rslora,
+        "random_state": lora.random_state,
+        "use_gradient_checkpointing": _CHECKPOINTING[spec.training.use_gradient_checkpointing],
+        "max_seq_length": spec.model.max_seq_length,
+    }
+
+
+def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
+    schedule, optimizer = spec.schedule, spec.optimizer
+    steps = count_steps(spec.outline, inputs.training_samples)
+    on_gpu = job.device == "gpu"
+    return {
+        "output_dir": str(inputs.checkpoints),
+        "max_steps": steps.total,
+        "warmup_steps": steps.warmup,
+        "lr_scheduler_type": schedule.lr_scheduler_type,
+        "seed": schedule.seed,
+        "per_device_train_batch_size": spec.batch.per_device_train_batch_size,
+        "gradient_accumulation_steps": spec.batch.gradient_accumulation_steps,
+        "learning_rate": optimizer.learning_rate,
+        "weight_decay": optimizer.weight_decay,
+        "optim": optimizer.optim,
+        "adam_beta1": optimizer.adam_beta1,
+        "adam_beta2": optimizer.adam_beta2,
+        "adam_epsilon": optimizer.adam_epsilon,
+        "max_grad_norm": optimizer.max_grad_norm or _NO_LIMIT,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu and spec.hardware.precision == "bf16",
+        "fp16": on_gpu and spec.hardware.precision == "fp16",
+        "gradient_checkpointing": spec.training.use_gradient_checkpointing != "false",
+        "max_length": spec.model.max_seq_length,
+        # The samples are tokenized, cut and masked already.
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "packing": False,
+        # Every step is told; when to validate and to save is decided step by step.
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }

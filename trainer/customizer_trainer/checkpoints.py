@@ -1,0 +1,131 @@
+"""Checkpoints in S3: every node uploads its own part, and a marker written last makes the whole visible.
+
+`<work>/checkpoints/step-<8 digits>-a<attempt>/node-<i>/...`, then `node-<i>.json` (a manifest of the part) by each
+node, then `COMPLETE.json` by node 0. Without the marker a checkpoint does not exist.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from customizer_contract.artifact import File
+from customizer_contract.base import Model
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import Job
+from customizer_trainer.storage.s3 import S3, join
+
+log = logging.getLogger(__name__)
+
+MARKER = "COMPLETE.json"
+
+
+class Checkpoint(Model):
+    """A checkpoint, as its marker describes it."""
+
+    step: int
+    """Optimizer steps done."""
+    attempt: int
+    nodes: int
+    train_loss: float | None = None
+    validation_loss: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder; names sort by step, then by attempt."""
+        return f"step-{self.step:08d}-a{self.attempt}"
+
+
+class Part(Model):
+    """What one node has uploaded."""
+
+    files: list[File]
+
+
+def newest(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """Picks the checkpoint to resume from."""
+    return max(checkpoints, key=lambda checkpoint: checkpoint.name, default=None)
+
+
+def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """Picks the one with the lowest validation loss, of equals the newest; the newest if none was validated."""
+    candidates = list(checkpoints)
+
+    def loss(checkpoint: Checkpoint) -> float:
+        return math.inf if checkpoint.validation_loss is None else checkpoint.validation_loss
+
+    return min(sorted(candidates, key=lambda each: each.name, reverse=True), key=loss, default=None)
+
+
+def superseded(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Picks those that nobody will need: not the newest, nor the one before (that may be damaged), nor the best."""
+    ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.name)
+    kept = {checkpoint.name for checkpoint in (*ordered[-2:], best(ordered)) if checkpoint is not None}
+    return [checkpoint for checkpoint in ordered if checkpoint.name not in kept]
+
+
+class CheckpointStore:
+    """The checkpoints of one job."""
+
+    def __init__(self, s3: S3, job: Job) -> None:
+        self._s3 = s3
+        self._root = join(job.work_uri, "checkpoints")
+
+    def list_complete(self) -> list[Checkpoint]:
+        """Lists all complete checkpoints of all attempts."""
+        stored = self._s3.list_objects(f"{self._root}/", missing=Reason.OUTPUT_NOT_FOUND)
+        markers = [self._s3.read(each.uri) for each in stored if each.path.endswith(f"/{MARKER}")]
+        return [Checkpoint.model_validate_json(marker) for marker in markers if marker is not None]
+
+    def upload_part(self, checkpoint: Checkpoint, node: int, folder: Path) -> None:
+        """Uploads what this node has written of a checkpoint."""
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        uploaded = self._s3.upload(files, self._part(checkpoint, node))
+        self._s3.put(f"{self._part(checkpoint, node)}.json", Part(files=uploaded).to_json().encode())
+
+    def complete(self, checkpoint: Checkpoint, wait: Callable[[], bool]) -> bool:
+        """Writes the marker once all parts are there; tells whether it came to that before `wait` said to stop."""
+        parts = [f"{self._part(checkpoint, node)}.json" for node in range(checkpoint.nodes)]
+        told: list[str] = []
+        while missing := [part for part in parts if not self._s3.exists(part)]:
+            if missing != told:
+                log.info("waiting for %s", ", ".join(missing))
+                told = missing
+            if not wait():
+                return False
+        self._s3.put(join(self._root, f"{checkpoint.name}/{MARKER}"), checkpoint.to_json().encode())
+        return True
+
+    def download(self, checkpoint: Checkpoint, folder: Path) -> Path:
+        """Brings all parts, verified, into one folder below `folder`, and returns it.
+
+        Raises ArtifactInvalid when a part is missing or damaged.
+        """
+        target = folder / checkpoint.name
+        for node in range(checkpoint.nodes):
+            part = self._s3.read(f"{self._part(checkpoint, node)}.json")
+            if part is None:
+                raise CustomizerError(Reason.ARTIFACT_INVALID, f"{self._part(checkpoint, node)}: no such part.")
+            files = Part.model_validate_json(part).files
+            self._s3.download_files(self._part(checkpoint, node), files, target, missing=Reason.ARTIFACT_INVALID)
+        return target
+
+    def download_newest(self, folder: Path) -> tuple[Checkpoint, Path] | None:
+        """Brings the newest complete checkpoint; passes over those that turn out damaged."""
+        candidates = sorted(self.list_complete(), key=lambda checkpoint: checkpoint.name, reverse=True)
+        for checkpoint in candidates:
+            try:
+                return checkpoint, self.download(checkpoint, folder)
+            except CustomizerError as error:
+                if error.reason is not Reason.ARTIFACT_INVALID:
+                    raise
+                log.warning("checkpoint %s is damaged, taking the one before: %s", checkpoint.name, error)
+        return None
+
+    def delete(self, checkpoint: Checkpoint) -> None:
+        """Deletes a checkpoint, marker first, so that it is never seen in part."""
+        self._s3.delete_object(join(self._root, f"{checkpoint.name}/{MARKER}"))
+        self._s3.delete(join(self._root, checkpoint.name))
+
+    def _part(self, checkpoint: Checkpoint, node: int) -> str:
+        return join(self._root, f"{checkpoint.name}/node-{node}")

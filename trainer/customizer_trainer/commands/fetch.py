@@ -1,0 +1,64 @@
+"""Brings model, data and the newest complete checkpoint to this pod's disk, and tokenizes the data.
+
+Run again after a kill, it downloads only what is not here yet.
+"""
+
+import logging
+from pathlib import Path
+
+from customizer_contract.base import Model
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import Job
+from customizer_contract.result import DatasetFacts, Result
+from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
+from customizer_trainer.inputs import fetch_job_data, prepare_job_data
+from customizer_trainer.storage.s3 import S3
+from customizer_trainer.storage.sources import fetch_model
+from customizer_trainer.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+class Resume(Model):
+    """The checkpoint that training goes on from."""
+
+    checkpoint: Checkpoint
+    folder: Path
+
+
+class Fetched(Model):
+    """What is on this disk, for `train`."""
+
+    job_uid: str
+    model: Path
+    samples: Path
+    dataset: DatasetFacts
+    resume: Resume | None = None
+
+
+def run(job: Job, workspace: Workspace) -> Result:
+    """Fills the workspace and says where everything is in `fetched.json`."""
+    s3 = S3(job.storage)
+    workspace.fetched.unlink(missing_ok=True)
+    model = fetch_model(job.model, s3, workspace.model)
+    prepared = prepare_job_data(job, fetch_job_data(job, s3, workspace), model, workspace.samples)
+    found = CheckpointStore(s3, job).download_newest(workspace.resume)
+    resume = None
+    if found is not None:
+        checkpoint, folder = found
+        log.info("training goes on from step %d", checkpoint.step)
+        resume = Resume(checkpoint=checkpoint, folder=folder)
+    fetched = Fetched(job_uid=job.uid, model=model, samples=workspace.samples, dataset=prepared.facts, resume=resume)
+    workspace.fetched.write_text(fetched.to_json())
+    return Result(command="fetch", dataset=prepared.facts, warnings=prepared.warnings)
+
+
+def read_fetched(job: Job, workspace: Workspace) -> Fetched:
+    """Reads what `fetch` has left for this very job."""
+    try:
+        fetched = Fetched.model_validate_json(workspace.fetched.read_text())
+    except FileNotFoundError as error:
+        raise CustomizerError(Reason.CRASHED, f"{workspace.fetched}: missing; run fetch before train.") from error
+    if fetched.job_uid != job.uid:
+        raise CustomizerError(Reason.CRASHED, f"{workspace.root} holds the inputs of another job; run fetch again.")
+    return fetched

@@ -1,0 +1,107 @@
+"""Checks model, data and output before a GPU is held, and reports what was found."""
+
+import logging
+
+from pydantic import Field
+
+from customizer_contract.artifact import MANIFEST_FILE
+from customizer_contract.base import Model
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import Job
+from customizer_contract.result import DatasetFacts, ModelFacts, Result
+from customizer_contract.steps import count_steps, count_warmup
+from customizer_trainer.backends.choice import find_backend
+from customizer_trainer.datasets.problems import InvalidRecordsError, RecordProblem
+from customizer_trainer.inputs import fetch_job_data, prepare_job_data
+from customizer_trainer.model import ModelConfig, check_lora, read_config
+from customizer_trainer.publishing import find_owner
+from customizer_trainer.storage.s3 import S3, join
+from customizer_trainer.storage.sources import check_weights, fetch_model_settings
+from customizer_trainer.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+REPORT_FILE = "preflight.json"
+
+
+class Report(Model):
+    """What preflight found, in full."""
+
+    model: ModelFacts | None = None
+    dataset: DatasetFacts | None = None
+    problems: list[RecordProblem] = Field(default_factory=list)
+    """The first ones in full."""
+    problem_counts: dict[str, int] = Field(default_factory=dict)
+    """All of them, by kind."""
+    warnings: list[str] = Field(default_factory=list)
+
+
+def run(job: Job, workspace: Workspace) -> Result:
+    """Checks everything that needs no GPU. Raises CustomizerError with the first thing that is wrong."""
+    s3 = S3(job.storage)
+    present = s3.find_any(job.artifact_uri, missing=Reason.OUTPUT_NOT_FOUND)
+    check_output(job, present, s3.read(join(job.artifact_uri, MANIFEST_FILE)))
+    settings = fetch_model_settings(job.model, s3, workspace.model)
+    check_weights(job.model.source, s3)
+    config = read_config(settings)
+    check_model(job, config)
+    facts = ModelFacts(architecture=config.architecture, context_length=config.context_length)
+    report_uri = join(job.work_uri, REPORT_FILE)
+    data = fetch_job_data(job, s3, workspace)
+    try:
+        prepared = prepare_job_data(job, data, settings, workspace.samples)
+    except InvalidRecordsError as error:
+        report = Report(model=facts, problems=error.problems.first, problem_counts=dict(error.problems.counts))
+        s3.put(report_uri, report.to_json().encode())
+        raise
+    dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
+    warnings = [
+        *prepared.warnings,
+        *warn_of_schedule(job, dataset.training.samples),
+        *find_backend(job).warn_of_device(job),
+    ]
+    report = Report(model=facts, dataset=dataset, warnings=warnings)
+    s3.put(report_uri, report.to_json().encode())
+    return Result(command="preflight", dataset=dataset, model=facts, warnings=warnings)
+
+
+def check_output(job: Job, present: str | None, manifest: bytes | None) -> None:
+    """Raises OutputExists if anything lies at the output's place that this job has not published itself.
+
+    `present` is the address of some object there: publishing could overwrite it, were it a model of the same layout.
+    """
+    if manifest is None and present is None:
+        return
+    if manifest is None:
+        raise CustomizerError(Reason.OUTPUT_EXISTS, f"{present} lies there, and no manifest says whose it is.")
+    owner = find_owner(manifest)
+    if owner is None or owner.uid != job.uid:
+        whose = f"{owner.namespace}/{owner.name} ({owner.uid})" if owner else "something else"
+        raise CustomizerError(Reason.OUTPUT_EXISTS, f"{job.artifact_uri}: {whose} has published there.")
+
+
+def check_model(job: Job, config: ModelConfig) -> None:
+    """Raises ModelInvalid or SequenceTooLong if the model cannot be trained as the job asks."""
+    outline = job.outline
+    if outline.adapts:
+        check_lora(config)
+    if config.context_length is not None and outline.max_seq_length > config.context_length:
+        raise CustomizerError(
+            Reason.SEQUENCE_TOO_LONG,
+            f"maxSeqLength is {outline.max_seq_length}; its context is {config.context_length} tokens.",
+            field=outline.max_seq_length_field,
+        )
+
+
+def warn_of_schedule(job: Job, training_samples: int) -> list[str]:
+    """Names what the schedule will not do as written."""
+    outline = job.outline
+    steps = count_steps(outline, training_samples)
+    warnings = []
+    asked = count_warmup(outline, steps.total)
+    if steps.warmup < asked:
+        warnings.append(f"A warm-up of {asked} steps does not fit into {steps.total} steps: {steps.warmup} are taken.")
+    batch = outline.global_batch_size
+    if training_samples < batch:
+        warnings.append(f"{training_samples} training samples are less than a batch of {batch}: one step an epoch.")
+    return warnings

@@ -1,0 +1,177 @@
+"""Trains this node's share of an attempt; node 0 publishes the artifact when all steps are done.
+
+The pod of node 0 succeeds only once the artifact is published, the others once their parts are in S3: all pods have
+succeeded means that it is published.
+"""
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import Job
+from customizer_contract.result import ArtifactReference, Result
+from customizer_contract.sources import HuggingFaceSource, display
+from customizer_contract.steps import count_steps
+from customizer_trainer.backends.backend import Base, Inputs
+from customizer_trainer.backends.choice import find_backend
+from customizer_trainer.checkpoints import CheckpointStore, best, newest
+from customizer_trainer.commands.fetch import Fetched, read_fetched
+from customizer_trainer.model import checkpoint_dtype
+from customizer_trainer.outcome import CommandFailedError, problem_of
+from customizer_trainer.publishing import (
+    build_manifest,
+    find_published,
+    installed_versions,
+    publish_manifest,
+    upload_files,
+)
+from customizer_trainer.storage.digest import model_digest
+from customizer_trainer.storage.s3 import S3
+from customizer_trainer.training.events import EventReader
+from customizer_trainer.training.launch import Place, Ranks, build_command, build_environment, cores_here, read_place
+from customizer_trainer.training.state import Training
+from customizer_trainer.training.supervise import Display, Supervisor, stop_signal
+from customizer_trainer.training.uploads import Uploader
+from customizer_trainer.workspace import AttemptFolder, Workspace
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = {None: 1800.0, Reason.PREEMPTED: 600.0}
+"""How long the last checkpoint may take to become complete: all steps done, or told to stop (if the pod is let)."""
+_AFTER_FAILURE_SECONDS = 5.0
+"""The same after a failure, when a node whose part is missing may be gone."""
+_PAUSE_AFTER_PEER_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What this node's share of the attempt is made of."""
+
+    job: Job
+    number: int
+    place: Place
+    fetched: Fetched
+    folder: AttemptFolder
+
+    @property
+    def resumed_from(self) -> int | None:
+        return self.fetched.resume.checkpoint.step if self.fetched.resume else None
+
+    @property
+    def total_steps(self) -> int:
+        return count_steps(self.job.outline, self.fetched.dataset.training.samples).total
+
+
+def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, str], port: int) -> Result:
+    """Runs one attempt on this node. Raises CommandFailedError with what was reached when it is not done."""
+    s3 = S3(job.storage)
+    published = find_published(job, s3)
+    if published is not None:
+        log.info("an earlier attempt has published %s", published.uri)
+        return Result(command="train", artifact=published)
+    outline = job.outline
+    place = read_place(environment, outline.nodes, outline.processes)
+    attempt = _Attempt(job, number, place, read_fetched(job, workspace), workspace.attempt(number))
+    begin = Training.begin(number, attempt.total_steps, attempt.resumed_from, datetime.now(UTC))
+    shown = Display(begin, port if place.node == 0 else None)
+    store = CheckpointStore(s3, job)
+    uploader = Uploader(store, place.node, shown.checkpointed)
+    artifact = None
+    try:
+        # Told to stop while it publishes, it goes on as long as it is let: the next attempt would do the same.
+        with stop_signal() as stop:
+            if (attempt.resumed_from or 0) < attempt.total_steps:
+                _train(attempt, environment, uploader, shown, stop)
+            if place.node == 0:
+                shown.publishing()
+                artifact = _publish(attempt, s3, store, uploader)
+    except CustomizerError as error:
+        raise CommandFailedError(
+            Result(command="train", error=problem_of(error), training=shown.training.facts())
+        ) from error
+    finally:
+        shown.close()
+    return Result(command="train", training=shown.training.facts(), artifact=artifact)
+
+
+def _train(
+    attempt: _Attempt, environment: Mapping[str, str], uploader: Uploader, shown: Display, stop: threading.Event
+) -> None:
+    folder, place = attempt.folder, attempt.place
+    shutil.rmtree(folder.root, ignore_errors=True)
+    folder.events.mkdir(parents=True)
+    folder.recipe.write_text(json.dumps(_build_recipe(attempt), indent=2))
+    worker = find_backend(attempt.job).worker
+    command = build_command(place, worker, [str(folder.recipe), str(folder.events), attempt.job.device])
+    supervisor = Supervisor(place, attempt.number, EventReader(folder.events), uploader, shown)
+    ranks = Ranks(command, build_environment(environment, place, cores_here()))
+    try:
+        error = supervisor.watch(ranks, stop)
+    finally:
+        ranks.kill()
+    if error is not None and error.reason is Reason.PEER_LOST:
+        # Whoever failed first shall be heard first.
+        stop.wait(_PAUSE_AFTER_PEER_SECONDS)
+    patience = _PATIENCE_SECONDS.get(error.reason if error else None, _AFTER_FAILURE_SECONDS)
+    complete = uploader.finish(patience, peers_may_be_gone=error is not None)
+    if error is not None and error.reason is Reason.PREEMPTED and not complete:
+        raise CustomizerError(Reason.PREEMPTED, f"{error} Its checkpoint did not become complete in time.") from error
+    if error is not None:
+        raise error
+    if not complete:
+        raise uploader.error or CustomizerError(Reason.STORAGE_UNAVAILABLE, "The last checkpoint was not uploaded.")
+
+
+def _build_recipe(attempt: _Attempt) -> dict[str, Any]:
+    fetched = attempt.fetched
+    return find_backend(attempt.job).build_recipe(
+        attempt.job,
+        Inputs(
+            model=fetched.model,
+            model_dtype=checkpoint_dtype(fetched.model),
+            samples=fetched.samples,
+            training_samples=fetched.dataset.training.samples,
+            checkpoints=attempt.folder.checkpoints,
+            resume=fetched.resume.folder if fetched.resume else None,
+        ),
+    )
+
+
+def _publish(attempt: _Attempt, s3: S3, store: CheckpointStore, uploader: Uploader) -> ArtifactReference:
+    job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
+    checkpoints = store.list_complete()
+    outline, backend = job.outline, find_backend(job)
+    chosen = best(checkpoints) if outline.selection == "best" else newest(checkpoints)
+    if chosen is None:
+        raise CustomizerError(Reason.CRASHED, f"No complete checkpoint below {job.work_uri}.")
+    local = uploader.local_folder(chosen)
+    if local is None or (chosen.nodes > 1 and not outline.adapts):
+        # Other nodes hold parts of the weights; what of it lies here already is small beside that.
+        local = store.download(chosen, folder.root / "chosen")
+    base = Base(fetched.model, _base_name(job))
+    shutil.rmtree(folder.artifact, ignore_errors=True)
+    adapter = backend.assemble(job, local, base, folder.artifact)
+    manifest = build_manifest(
+        job,
+        files=upload_files(job, s3, folder.artifact),
+        base_digest=model_digest(fetched.model),
+        adapter=adapter,
+        dataset=fetched.dataset,
+        checkpoint=chosen,
+        packages=installed_versions(backend.packages),
+        now=datetime.now(UTC),
+    )
+    reference = publish_manifest(job, s3, manifest)
+    log.info("published %s: the checkpoint of step %d", reference.uri, chosen.step)
+    return reference
+
+
+def _base_name(job: Job) -> str:
+    source = job.model.source
+    return source.repo if isinstance(source, HuggingFaceSource) else display(source)

@@ -1,0 +1,70 @@
+"""What is wrong with records: collected over the whole of the data, reported as one error that names the first."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from customizer_contract.base import Model
+from customizer_contract.errors import CustomizerError, Reason
+
+KEPT = 20
+"""Problems that are kept in full; the rest is only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """What is wrong within a record, wherever the record stands."""
+
+    kind: str
+    """A short constant to count by, e.g. `missing-field`."""
+    field: str | None
+    """Path within the record, e.g. `messages[2].role`."""
+    message: str
+    """What was expected and what was found."""
+
+
+class RecordProblem(Model):
+    """A defect and where it stands, as the preflight report lists it."""
+
+    kind: str
+    file: str
+    line: int
+    field: str | None = None
+    message: str
+
+
+class Problems:
+    """The problems of all files: the first ones in full, all of them counted by kind."""
+
+    def __init__(self) -> None:
+        self.first: list[RecordProblem] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, file: str, line: int, defect: Defect) -> None:
+        """Records a defect of the record at this line (from 1) of this file."""
+        self.counts[defect.kind] += 1
+        if len(self.first) < KEPT:
+            self.first.append(
+                RecordProblem(kind=defect.kind, file=file, line=line, field=defect.field, message=defect.message)
+            )
+
+    def raise_if_any(self) -> None:
+        """Raises InvalidRecordsError, which names the first problem and tells how many more there are."""
+        if self.first:
+            raise InvalidRecordsError(self)
+
+
+class InvalidRecordsError(CustomizerError):
+    """Records that cannot be trained on."""
+
+    def __init__(self, problems: Problems) -> None:
+        first = problems.first[0]
+        place = f"{first.file}, line {first.line}" + (f", field {first.field}" if first.field else "")
+        more = problems.counts.total() - 1
+        rest = f" And {more} more: {_summary(problems.counts)}." if more else ""
+        message = f"{place}: {first.message}.{rest}"
+        super().__init__(Reason.DATASET_INVALID, message, file=first.file, line=first.line, field=first.field)
+        self.problems = problems
+
+
+def _summary(counts: Counter[str]) -> str:
+    return "in all " + ", ".join(f"{number} {kind}" for kind, number in counts.most_common())

@@ -1,0 +1,112 @@
+"""What a model's configuration says, and its tokenizer."""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer.datasets.encoding import Tokenizer
+from customizer_trainer.datasets.formats import Format
+from customizer_trainer.storage.model_files import select_weights
+
+_CONV1D = frozenset({"gpt2", "openai-gpt", "gpt_bigcode", "imagegpt", "clvp"})
+"""Architectures whose layers are no linear layers, so that LoRA finds nothing to adapt."""
+_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float32"}
+_HEADER_LIMIT = 100 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What is used of a `config.json`."""
+
+    architecture: str
+    model_type: str
+    context_length: int | None
+    dtype: str | None
+    """bfloat16, float16 or float32, as the configuration says; None when it does not."""
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Reads `config.json`. Raises ModelInvalid when it names no architecture that generates text."""
+    try:
+        document = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise _invalid(f"config.json cannot be read: {error}.") from error
+    if not isinstance(document, dict):
+        raise _invalid("config.json is not a JSON object.")
+    return parse_config(document)
+
+
+def parse_config(document: dict[str, Any]) -> ModelConfig:
+    """Picks from a `config.json` what is used of it; a text model inside a larger one counts with its own limits."""
+    architectures = document.get("architectures") or []
+    model_type = document.get("model_type")
+    if not architectures or not isinstance(model_type, str):
+        raise _invalid("config.json names no architecture (fields architectures and model_type).")
+    architecture = str(architectures[0])
+    if not architecture.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
+        raise _invalid(f"{architecture} does not generate text; a causal language model is needed.")
+    text = document.get("text_config") or document
+    length = text.get("max_position_embeddings")
+    dtype = text.get("dtype") or text.get("torch_dtype") or document.get("dtype") or document.get("torch_dtype")
+    return ModelConfig(
+        architecture=architecture,
+        model_type=model_type,
+        context_length=length if isinstance(length, int) else None,
+        dtype=dtype if dtype in _DTYPES.values() else None,
+    )
+
+
+def check_lora(config: ModelConfig) -> None:
+    """Raises ModelInvalid for a model that LoRA cannot adapt."""
+    if config.model_type in _CONV1D:
+        raise _invalid(f"{config.architecture} has no linear layers that LoRA could adapt; train all_weights.")
+
+
+def checkpoint_dtype(folder: Path) -> str:
+    """Returns the data type of the weights: as the configuration says, else that of the first tensor, else float32."""
+    dtype = read_config(folder).dtype
+    if dtype is not None:
+        return dtype
+    weights = select_weights(path.name for path in folder.iterdir())
+    for name in weights:
+        if name.endswith(".safetensors"):
+            return _DTYPES.get(_first_tensor_dtype(folder / name), "float32")
+    return "float32"
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool, format_: Format) -> Tokenizer:
+    """Loads the tokenizer from local files and checks that it suits the format of the data.
+
+    Raises ModelInvalid, or ChatTemplateMissing.
+    """
+    # Takes seconds to import, which no test of the facts above should wait for.
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise _invalid(f"The tokenizer cannot be loaded: {error}.") from error
+    if tokenizer.eos_token_id is None:
+        raise _invalid("The tokenizer names no end-of-sequence token, so answers would never end.")
+    if format_ == "chat":
+        if not tokenizer.chat_template:
+            raise CustomizerError(
+                Reason.CHAT_TEMPLATE_MISSING, "The data are chat messages, but the tokenizer has no chat template."
+            )
+        if not tokenizer.is_fast:
+            raise _invalid("The tokenizer has no tokenizer.json, without which an assistant's words cannot be located.")
+    return cast(Tokenizer, tokenizer)
+
+
+def _first_tensor_dtype(path: Path) -> str:
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
+    return next((str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__"), "")
+
+
+def _invalid(message: str) -> CustomizerError:
+    return CustomizerError(Reason.MODEL_INVALID, message)

@@ -1,0 +1,79 @@
+"""How a command ends: result, termination message and exit code."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode, Reason
+from customizer_contract.result import MESSAGE_LIMIT, Problem, Result
+
+log = logging.getLogger(__name__)
+
+_SHORTEST = 200
+
+
+class CommandFailedError(Exception):
+    """A command that failed but has facts to report; its result carries the error."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.error.message if result.error else "")
+        self.result = result
+
+
+def problem_of(error: CustomizerError) -> Problem:
+    """Returns the error in wire form, with what to change where the message does not say it itself."""
+    message = str(error)
+    remedy = CATALOGUE[error.reason].remedy
+    return Problem(
+        reason=error.reason, message=f"{message} {remedy}", file=error.file, line=error.line, field=error.field
+    )
+
+
+def conclude(result: Result, error: Exception | None) -> tuple[Result, ExitCode]:
+    """Decides result and exit code, given what the command returned or raised."""
+    if isinstance(error, CommandFailedError):
+        result = error.result
+    elif isinstance(error, CustomizerError):
+        result = result.model_copy(update={"error": problem_of(error)})
+    elif error is not None:
+        last_line = f"{type(error).__name__}: {error}"
+        result = result.model_copy(update={"error": Problem(reason=Reason.CRASHED, message=last_line)})
+    code = ExitCode.DONE if result.error is None else CATALOGUE[result.error.reason].exit_code
+    return result, code
+
+
+def fit(result: Result, limit: int = MESSAGE_LIMIT) -> str:
+    """Renders a result as JSON of at most `limit` bytes: warnings go first, then the tail of the error's message."""
+    text = result.to_json()
+    while len(text.encode()) > limit and result.warnings:
+        result = result.model_copy(update={"warnings": result.warnings[:-1]})
+        text = result.to_json()
+    while len(text.encode()) > limit and result.error and len(result.error.message) > _SHORTEST:
+        shorter = result.error.message[: max(_SHORTEST, len(result.error.message) * 3 // 4 - 1)].rstrip() + "…"
+        result = result.model_copy(update={"error": result.error.model_copy(update={"message": shorter})})
+        text = result.to_json()
+        if len(shorter) <= _SHORTEST + 1:
+            break
+    if len(text.encode()) > limit:
+        reason = result.error.reason if result.error else None
+        bare = Problem(reason=reason, message=CATALOGUE[reason].meaning) if reason else None
+        text = Result(command=result.command, error=bare, training=result.training, artifact=result.artifact).to_json()
+    return text
+
+
+def run(empty: Result, command: Callable[[], Result], termination_message: Path) -> ExitCode:
+    """Runs a command to its end and writes its termination message; returns the exit code."""
+    error: Exception | None = None
+    result = empty
+    try:
+        result = command()
+    except (CustomizerError, CommandFailedError) as failure:
+        error = failure
+    except Exception as crash:
+        log.exception("%s crashed", empty.command)
+        error = crash
+    result, code = conclude(result, error)
+    if result.error is not None:
+        log.error("%s: %s", result.error.reason, result.error.message)
+    termination_message.write_text(fit(result))
+    return code

@@ -1,0 +1,114 @@
+"""The artifact: files first, the manifest last, and nothing of another job ever overwritten."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from customizer_contract.artifact import (
+    MANIFEST_FILE,
+    AdapterReference,
+    BaseModelReference,
+    File,
+    JobReference,
+    Manifest,
+)
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import Job
+from customizer_contract.result import ArtifactReference, DatasetFacts
+from customizer_contract.sources import display
+from customizer_trainer.checkpoints import Checkpoint
+from customizer_trainer.storage.s3 import S3, join
+
+
+def build_manifest(
+    job: Job,
+    *,
+    files: list[File],
+    base_digest: str,
+    adapter: AdapterReference | None,
+    dataset: DatasetFacts,
+    checkpoint: Checkpoint,
+    packages: Mapping[str, str],
+    now: datetime,
+) -> Manifest:
+    """Builds the manifest of a job's artifact."""
+    losses = {"train_loss": checkpoint.train_loss, "validation_loss": checkpoint.validation_loss}
+    return Manifest(
+        name=job.artifact_name,
+        type="adapter" if adapter else "model",
+        files=sorted(files, key=lambda file: file.path),
+        base_model=BaseModelReference(uri=display(job.model.source), digest=base_digest),
+        adapter=adapter,
+        prompt_format="chat" if dataset.format == "chat" else "completion",
+        dataset_digest=dataset.digest,
+        job=JobReference(name=job.name, namespace=job.namespace, uid=job.uid, spec_hash=job.spec_hash),
+        step=checkpoint.step,
+        metrics={name: loss for name, loss in losses.items() if loss is not None},
+        packages=dict(packages),
+        created_at=now,
+    )
+
+
+def upload_files(job: Job, s3: S3, folder: Path) -> list[File]:
+    """Uploads the files of the artifact; without the manifest they are not yet one."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return s3.upload(files, job.artifact_uri)
+
+
+def publish_manifest(job: Job, s3: S3, manifest: Manifest) -> ArtifactReference:
+    """Writes the manifest, which makes the artifact; of two attempts at once, the first one counts.
+
+    Raises OutputExists if another job was faster.
+    """
+    content = manifest.to_json().encode()
+    if not s3.put_if_absent(join(job.artifact_uri, MANIFEST_FILE), content):
+        found = find_published(job, s3)
+        if found is None:
+            raise CustomizerError(Reason.OUTPUT_EXISTS, f"{job.artifact_uri}: another job has published there.")
+        return found
+    return refer(job, content)
+
+
+def find_published(job: Job, s3: S3) -> ArtifactReference | None:
+    """Returns the artifact if this very job has published it already, in an earlier attempt."""
+    content = s3.read(join(job.artifact_uri, MANIFEST_FILE))
+    owner = None if content is None else find_owner(content)
+    return refer(job, content) if content is not None and owner is not None and owner.uid == job.uid else None
+
+
+def find_owner(manifest: bytes) -> JobReference | None:
+    """Returns the job that has published this; None if it is no manifest at all."""
+    try:
+        return Manifest.model_validate_json(manifest).job
+    except ValidationError:
+        return None
+
+
+def refer(job: Job, content: bytes) -> ArtifactReference:
+    """Refers to a published artifact by the content of its manifest."""
+    manifest = Manifest.model_validate_json(content)
+    return ArtifactReference(
+        uri=job.artifact_uri,
+        name=manifest.name,
+        manifest_digest=hashlib.sha256(content).hexdigest(),
+        type=manifest.type,
+        base_model=manifest.base_model.uri,
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+        prompt_format=manifest.prompt_format,
+        adapter=manifest.adapter,
+    )
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the versions of those of the packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,26 @@
+"""sha256 of files, and of a model as a whole."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from customizer_trainer.storage.model_files import is_config, select_weights
+
+
+def file_digest(path: Path) -> str:
+    """Returns the sha256 of a file as 64 hexadecimal digits, reading it once, in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """Returns one sha256 for files, given the sha256 of each by relative path: that of `<sha256>  <path>` lines."""
+    lines = "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def model_digest(folder: Path) -> str:
+    """Returns the sha256 that names a model: over its config and weights, so that its tokenizer may be amended."""
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    chosen = [path for path in paths if is_config(path)] + select_weights(paths)
+    return combined_digest({path: file_digest(folder / path) for path in chosen})

@@ -1,0 +1,309 @@
+"""S3: read, list, download, upload. Errors are those of the catalogue, after bounded retries."""
+
+import base64
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import boto3
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from customizer_contract.artifact import File
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.sources import ObjectStorage
+from customizer_trainer.storage.digest import file_digest
+from customizer_trainer.storage.downloads import DownloadIndex
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+log = logging.getLogger(__name__)
+
+_FILES_AT_ONCE = 4
+_TRANSFER = TransferConfig(
+    multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=8, num_download_attempts=8
+)
+_DENIED = frozenset({401, 403})
+_MISSING = 404
+_PRECONDITION_FAILED = 412
+_CONFLICT = 409
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object below a prefix."""
+
+    path: str
+    """Relative to the prefix that was listed; the object's own name if the address was that of the object."""
+    uri: str
+    size_bytes: int
+    etag: str
+
+
+def join(prefix: str, path: str) -> str:
+    """Appends a relative path to an address: `s3://b/a/` or `s3://b/a`, and `x/y`, give `s3://b/a/x/y`."""
+    return f"{prefix.rstrip('/')}/{path}"
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Splits `s3://bucket/key` into bucket and key."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+class S3:
+    """A client. `missing` is the reason that an absence means to the caller (`ModelNotFound`, ...)."""
+
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._where = storage.endpoint_url or f"S3 in {storage.region}"
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=_FILES_AT_ONCE * 8,
+            retries={"mode": "standard", "total_max_attempts": 6},
+            # Own servers seldom have a name in DNS for each bucket.
+            s3={"addressing_style": "path" if storage.endpoint_url else "auto"},
+        )
+        self._client: S3Client = boto3.client(
+            "s3", endpoint_url=storage.endpoint_url, region_name=storage.region, config=config
+        )
+
+    def read(self, uri: str) -> bytes | None:
+        """Returns a small object's content, or None if there is no such object."""
+        bucket, key = split(uri)
+        with self._errors(uri):
+            try:
+                return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if _status(error) == _MISSING:
+                    return None
+                raise
+
+    def list_objects(self, uri: str, *, missing: Reason) -> list[StoredObject]:
+        """Lists what is at an address: the object of that name if there is one, else all below it as a folder."""
+        bucket, key = split(uri)
+        with self._errors(uri, missing):
+            if key and not key.endswith("/"):
+                exact = self._head(bucket, key)
+                if exact is not None:
+                    return [exact]
+            prefix = f"{key.rstrip('/')}/" if key else ""
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return [
+                StoredObject(
+                    found["Key"].removeprefix(prefix), f"s3://{bucket}/{found['Key']}", found["Size"], found["ETag"]
+                )
+                for page in pages
+                for found in page.get("Contents", [])
+                if not found["Key"].endswith("/")
+            ]
+
+    def find_any(self, prefix: str, *, missing: Reason) -> str | None:
+        """Returns the address of one of the objects below a prefix, as a folder; None if there is none."""
+        bucket, key = split(f"{prefix.rstrip('/')}/")
+        with self._errors(prefix, missing):
+            # More than one: a folder may have an object of its own, which holds nothing.
+            page = self._client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=10)
+        keys = [found["Key"] for found in page.get("Contents", []) if not found["Key"].endswith("/")]
+        return f"s3://{bucket}/{keys[0]}" if keys else None
+
+    def exists(self, uri: str) -> bool:
+        """Tells whether there is an object of exactly this name."""
+        with self._errors(uri):
+            return self._head(*split(uri)) is not None
+
+    def download(
+        self,
+        uri: str,
+        folder: Path,
+        *,
+        missing: Reason,
+        select: Callable[[Iterable[str]], Iterable[str]] = lambda paths: paths,
+    ) -> list[Path]:
+        """Downloads the object, or the selected files below the prefix, into a folder; returns their local paths.
+
+        What a former call has brought completely and nobody has changed since, here or there, is not brought again.
+        """
+        found = {stored.path: stored for stored in self.list_objects(uri, missing=missing)}
+        chosen = [found[path] for path in select(sorted(found))]
+        if not chosen:
+            raise CustomizerError(missing, f"{uri}: nothing there that could be used.")
+        index = DownloadIndex(folder)
+
+        def bring(stored: StoredObject) -> Path:
+            target = folder / stored.path
+            if not index.holds(stored.path, stored.etag, stored.size_bytes):
+                self._download(stored.uri, target, missing)
+                index.add(stored.path, stored.etag)
+            return target
+
+        return _each(bring, chosen)
+
+    def download_files(self, prefix: str, files: Iterable[File], folder: Path, *, missing: Reason) -> None:
+        """Downloads the files of a manifest and verifies each; files that are there and right are not brought again.
+
+        Raises ArtifactInvalid for a file whose content differs from what the manifest says.
+        """
+
+        def bring(file: File) -> None:
+            target = folder / file.path
+            if _is(target, file):
+                return
+            self._download(join(prefix, file.path), target, missing)
+            if not _is(target, file):
+                target.unlink()
+                raise CustomizerError(
+                    Reason.ARTIFACT_INVALID,
+                    f"{join(prefix, file.path)}: size or sha256 differ from the manifest.",
+                    file=file.path,
+                )
+
+        _each(bring, files)
+
+    def upload(self, files: Mapping[str, Path], prefix: str) -> list[File]:
+        """Uploads files under their relative paths, with checksums that the server verifies; returns their digests.
+
+        A file that is already there with the same size and digest is not sent again.
+        """
+
+        def send(item: tuple[str, Path]) -> File:
+            path, local = item
+            file = File(path=path, size_bytes=local.stat().st_size, sha256=file_digest(local))
+            bucket, key = split(join(prefix, path))
+            with self._errors(join(prefix, path), Reason.OUTPUT_NOT_FOUND):
+                if not self._has(bucket, key, file):
+                    self._client.upload_file(
+                        str(local),
+                        bucket,
+                        key,
+                        ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": file.sha256}},
+                        Config=_TRANSFER,
+                    )
+            return file
+
+        return _each(send, sorted(files.items()))
+
+    def put(self, uri: str, content: bytes) -> None:
+        """Writes a small object, replacing what was there."""
+        bucket, key = split(uri)
+        with self._errors(uri, Reason.OUTPUT_NOT_FOUND):
+            self._client.put_object(Bucket=bucket, Key=key, Body=content, ChecksumSHA256=_checksum(content))
+
+    def put_if_absent(self, uri: str, content: bytes) -> bool:
+        """Writes a small object unless there is one; tells whether it did. Of two writers at once, one wins."""
+        bucket, key = split(uri)
+        with self._errors(uri, Reason.OUTPUT_NOT_FOUND):
+            try:
+                self._client.put_object(
+                    Bucket=bucket, Key=key, Body=content, ChecksumSHA256=_checksum(content), IfNoneMatch="*"
+                )
+            except ClientError as error:
+                if _status(error) in {_PRECONDITION_FAILED, _CONFLICT}:
+                    return False
+                raise
+        return True
+
+    def delete(self, prefix: str) -> None:
+        """Deletes all objects below a prefix, as a folder."""
+        for stored in self.list_objects(f"{prefix.rstrip('/')}/", missing=Reason.OUTPUT_NOT_FOUND):
+            self.delete_object(stored.uri)
+
+    def delete_object(self, uri: str) -> None:
+        """Deletes one object if it is there."""
+        bucket, key = split(uri)
+        with self._errors(uri):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+    def _download(self, uri: str, target: Path, missing: Reason) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        bucket, key = split(uri)
+        log.info("downloading %s", uri)
+        with self._errors(uri, missing):
+            self._client.download_file(bucket, key, str(partial), Config=_TRANSFER)
+        partial.replace(target)
+
+    def _head(self, bucket: str, key: str) -> StoredObject | None:
+        try:
+            head = self._client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if _status(error) == _MISSING:
+                return None
+            raise
+        return StoredObject(key.rpartition("/")[2], f"s3://{bucket}/{key}", head["ContentLength"], head["ETag"])
+
+    def _has(self, bucket: str, key: str, file: File) -> bool:
+        try:
+            head = self._client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if _status(error) == _MISSING:
+                return False
+            raise
+        return head["ContentLength"] == file.size_bytes and head["Metadata"].get("sha256") == file.sha256
+
+    @contextmanager
+    def _errors(self, uri: str, missing: Reason = Reason.STORAGE_UNAVAILABLE) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            raise self._translate(error, uri, missing) from error
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            raise CustomizerError(Reason.ACCESS_DENIED, f"{uri}: no usable credentials for {self._where}.") from error
+        except S3UploadFailedError as error:
+            cause = error.__context__
+            if isinstance(cause, ClientError):
+                raise self._translate(cause, uri, missing) from error
+            raise CustomizerError(Reason.STORAGE_UNAVAILABLE, f"{uri}: the upload failed: {error}.") from error
+        except (BotoCoreError, RetriesExceededError) as error:
+            raise CustomizerError(
+                Reason.STORAGE_UNAVAILABLE, f"{uri}: {self._where} does not answer: {error}."
+            ) from error
+
+    def _translate(self, error: ClientError, uri: str, missing: Reason) -> CustomizerError:
+        code = error.response.get("Error", {}).get("Code", "")
+        status = _status(error)
+        if status == _MISSING:
+            what = f"no bucket {split(uri)[0]}" if code == "NoSuchBucket" else "no such object"
+            return CustomizerError(missing, f"{uri}: {what} in {self._where}.")
+        if status in _DENIED:
+            return CustomizerError(Reason.ACCESS_DENIED, f"{uri}: {self._where} refuses access ({code}).")
+        return CustomizerError(Reason.STORAGE_UNAVAILABLE, f"{uri}: {self._where} answers {status} ({code}).")
+
+
+def _each(action: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
+    """Does it for all items, several at once; the first failure is raised and leaves the rest undone."""
+    pool = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="s3")
+    try:
+        return list(pool.map(action, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def _checksum(content: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()
+
+
+def _is(path: Path, file: File) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_bytes and file_digest(path) == file.sha256

@@ -1,0 +1,96 @@
+"""Any source to a local path: S3, the Hugging Face hub, a mounted volume."""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.job import ModelInput
+from customizer_contract.sources import HuggingFaceSource, S3Source, Source, VolumeSource, display
+from customizer_trainer.storage import hub
+from customizer_trainer.storage.model_files import select_model, select_settings, select_weights
+from customizer_trainer.storage.s3 import S3
+
+Select = Callable[[Iterable[str]], Iterable[str]]
+
+_HUB_ADDRESS = re.compile(r"^hf://(?P<repo>[^@]+)@(?P<revision>.+)$")
+
+
+def fetch_model(model: ModelInput, s3: S3, folder: Path) -> Path:
+    """Brings configuration, tokenizer and weights; returns the model's folder, which is not `folder` for a volume."""
+    return _fetch_model(model.source, s3, folder, partial(select_model, code=model.trust_remote_code))
+
+
+def fetch_model_settings(model: ModelInput, s3: S3, folder: Path) -> Path:
+    """Brings configuration and tokenizer, not the weights; returns the folder that holds them."""
+    return _fetch_model(model.source, s3, folder, partial(select_settings, code=model.trust_remote_code))
+
+
+def fetch_data(source: Source, s3: S3, folder: Path, select: Select) -> Path:
+    """Brings the selected data files; returns the file, or the folder that holds them."""
+    match source:
+        case S3Source():
+            paths = s3.download(source.uri, folder, missing=Reason.DATASET_NOT_FOUND, select=select)
+            is_object = len(paths) == 1 and source.uri.endswith(f"/{paths[0].name}")
+            return paths[0] if is_object else folder
+        case HuggingFaceSource():
+            hub.download(source, folder, kind="dataset", missing=Reason.DATASET_NOT_FOUND, select=select)
+            return folder
+        case VolumeSource():
+            return _mounted(source, Reason.DATASET_NOT_FOUND)
+
+
+def check_weights(source: Source, s3: S3) -> None:
+    """Raises ModelInvalid when there are no weights beside the configuration; downloads nothing."""
+    match source:
+        case S3Source():
+            found = s3.list_objects(source.uri.rstrip("/") + "/", missing=Reason.MODEL_NOT_FOUND)
+            paths = [stored.path for stored in found]
+        case HuggingFaceSource():
+            paths = hub.list_files(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
+        case VolumeSource():
+            paths = [path.name for path in _mounted(source, Reason.MODEL_NOT_FOUND).iterdir()]
+    if not select_weights(paths):
+        raise CustomizerError(
+            Reason.MODEL_INVALID, f"{display(source)}: no weights (model*.safetensors) beside config.json."
+        )
+
+
+def parse_address(text: str) -> Source:
+    """Reads what `customizer_contract.sources.display` writes, e.g. a manifest's base model.
+
+    A volume cannot be reached by its address alone: ModelNotFound.
+    """
+    if text.startswith("s3://"):
+        return S3Source(uri=text)
+    match = _HUB_ADDRESS.match(text)
+    if match is None:
+        raise CustomizerError(
+            Reason.MODEL_NOT_FOUND, f"{text}: only s3:// and hf:// addresses can be fetched; name the model's source."
+        )
+    return HuggingFaceSource(repo=match["repo"], revision=match["revision"])
+
+
+def _fetch_model(source: Source, s3: S3, folder: Path, select: Select) -> Path:
+    match source:
+        case S3Source():
+            s3.download(source.uri.rstrip("/") + "/", folder, missing=Reason.MODEL_NOT_FOUND, select=select)
+        case HuggingFaceSource():
+            hub.download(source, folder, kind="model", missing=Reason.MODEL_NOT_FOUND, select=select)
+        case VolumeSource():
+            folder = _mounted(source, Reason.MODEL_NOT_FOUND)
+    if not (folder / "config.json").is_file():
+        raise CustomizerError(
+            Reason.MODEL_INVALID,
+            f"{display(source)}: no config.json; a model in Hugging Face layout has one at the top of its folder.",
+            file="config.json",
+        )
+    return folder
+
+
+def _mounted(source: VolumeSource, missing: Reason) -> Path:
+    path = Path(source.path)
+    if not path.exists():
+        raise CustomizerError(missing, f"{display(source)}: no such file or folder on the volume.")
+    return path

@@ -1,0 +1,1 @@
+"""An attempt on this node, whatever the backend: launching, watching, uploading, telling."""

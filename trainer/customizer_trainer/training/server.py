@@ -1,0 +1,76 @@
+"""`/progress` and `/metrics` of a running attempt, on node 0."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from customizer_trainer.training.state import Training
+
+_GAUGES = {
+    "step": "Optimizer steps done.",
+    "total_steps": "Optimizer steps of the whole training.",
+    "epoch": "Passes over the training data.",
+    "train_loss": "Mean loss a target token of the newest step, in nats.",
+    "validation_loss": "Mean loss a target token of the newest validation, in nats.",
+    "learning_rate": "Learning rate of the newest step.",
+    "gradient_norm": "Norm of the newest step's gradient, before clipping.",
+    "tokens_per_second": "Tokens a second over all devices, padding excluded.",
+    "checkpoint_step": "Step of the newest complete checkpoint in S3.",
+    "eta_seconds": "Seconds that the rest will take.",
+}
+
+
+class ProgressServer:
+    """Serves the state that it was given last."""
+
+    def __init__(self, port: int, training: Training) -> None:
+        self._lock = threading.Lock()
+        self._registry = CollectorRegistry()
+        self._gauges = {
+            name: Gauge(f"customizer_training_{name}", text, registry=self._registry) for name, text in _GAUGES.items()
+        }
+        self._progress = b""
+        self.show(training)
+        self._server = ThreadingHTTPServer(("", port), self._handler())
+        threading.Thread(target=self._server.serve_forever, name="progress", daemon=True).start()
+
+    def show(self, training: Training) -> None:
+        """Serves this state from now on."""
+        values = {**training.progress.model_dump(), "gradient_norm": training.gradient_norm}
+        with self._lock:
+            self._progress = training.progress.to_json().encode()
+            for name, gauge in self._gauges.items():
+                if values[name] is not None:
+                    gauge.set(values[name])
+
+    def close(self) -> None:
+        """Stops serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/progress":
+                    self._answer("application/json", server._progress)
+                elif self.path == "/metrics":
+                    with server._lock:
+                        self._answer(CONTENT_TYPE_LATEST, generate_latest(server._registry))
+                else:
+                    self.send_error(404)
+
+            def _answer(self, kind: str, body: bytes) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Is silent: it is asked every few seconds."""
+
+        return Handler

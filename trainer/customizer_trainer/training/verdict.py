@@ -1,0 +1,51 @@
+"""How an attempt ended on this node, from torchrun's exit code and what the ranks told: pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer.training.events import Ended, Failed
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What is known when torchrun has ended."""
+
+    exit_code: int
+    processes: int
+    """Ranks on this node."""
+    told_to_stop: bool
+    """Whether this pod was asked to end."""
+    nodes: int
+    total_steps: int
+    started: bool
+    """Whether a rank of this node had begun to train."""
+    ended: Sequence[Ended]
+    failed: Sequence[Failed]
+    """In the order in which they were told."""
+    killed_for_memory: bool
+
+
+def judge(end: End) -> CustomizerError | None:
+    """Returns why the training is not done; None when all its steps are.
+
+    Exit codes say little: ranks that were told to stop end well, and torchrun ends badly when it is told itself, or
+    when another node has gone before it.
+    """
+    if len(end.ended) == end.processes:
+        step = min(ended.step for ended in end.ended)
+        if step >= end.total_steps:
+            return None
+        return CustomizerError(Reason.PREEMPTED, f"Told to stop; saved after step {step} of {end.total_steps}.")
+    causes = [failed for failed in end.failed if failed.reason is not Reason.PEER_LOST]
+    if causes:
+        return CustomizerError(causes[0].reason, causes[0].message)
+    if end.told_to_stop:
+        return CustomizerError(Reason.PREEMPTED, "Told to stop before the running step could be saved.")
+    if end.killed_for_memory:
+        return CustomizerError(Reason.OUT_OF_MEMORY, "The kernel killed a process of this pod for its memory.")
+    if end.failed:
+        return CustomizerError(Reason.PEER_LOST, end.failed[0].message)
+    if end.nodes > 1 and not end.started:
+        return CustomizerError(Reason.PEER_LOST, "The nodes of this attempt did not find one another.")
+    return CustomizerError(Reason.CRASHED, f"torchrun ended with exit code {end.exit_code}, and no rank said why.")
