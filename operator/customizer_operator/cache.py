@@ -63,18 +63,19 @@ class Cache:
                 found.setdefault(resource, []).append(self._objects[resource][owner.namespace, name])
             return {resource: tuple(items) for resource, items in found.items()}
 
-    def put(self, resource: Resource, item: Object) -> None:
-        """Keeps an object unless a newer version is here."""
+    def put(self, resource: Resource, item: Object) -> bool:
+        """Keeps an object unless a newer version is here; tells whether it was news."""
         with self._lock:
             place = _place(item)
             old = self._objects.setdefault(resource, {}).get(place)
             if old is not None:
                 if _version(old) > _version(item):
-                    return
+                    return False
                 self._forget_owners(resource, old)
             self._objects[resource][place] = item
             for owner in find_owners(item):
                 self._owned.setdefault(owner, set()).add((resource, place[1]))
+            return old is None or _version(old) != _version(item)
 
     def remove(self, resource: Resource, item: Object) -> None:
         """Drops an object, unless it was made anew since."""
@@ -84,16 +85,20 @@ class Cache:
                 del self._objects[resource][_place(item)]
                 self._forget_owners(resource, old)
 
-    def replace(self, resource: Resource, items: Iterable[Object], version: int, namespace: str | None) -> None:
-        """Takes over a list (of a namespace, or of all) as it was at `version`; what came later stays."""
+    def replace(self, resource: Resource, items: Iterable[Object], version: int, namespace: str | None) -> list[Object]:
+        """Takes over a list (of a namespace, or of all) as it was at `version`; what came later stays.
+
+        Returns what was news: objects that are new or changed, and those that are gone.
+        """
         with self._lock:
             listed = {_place(item): item for item in items}
-            for item in listed.values():
-                self.put(resource, item)
+            news = [item for item in listed.values() if self.put(resource, item)]
             for place, old in list(self._objects.get(resource, {}).items()):
                 in_scope = namespace is None or place[0] == namespace
                 if in_scope and place not in listed and _version(old) <= version:
                     self.remove(resource, old)
+                    news.append(old)
+            return news
 
     def _forget_owners(self, resource: Resource, item: Object) -> None:
         for owner in find_owners(item):

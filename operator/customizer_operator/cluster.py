@@ -63,8 +63,8 @@ class Cluster:
         self._pods = PodClient()
         self._remembered: dict[Question, tuple[float, object]] = {}
 
-    def refresh(self, resource: Resource, namespace: str | None) -> None:
-        """Lists a resource into the cache. One that the cluster does not know has no objects."""
+    def refresh(self, resource: Resource, namespace: str | None) -> list[Object] | None:
+        """Lists a resource into the cache; returns what was news, None if the cluster does not know the resource."""
         items: list[Object] = []
         query = {"limit": str(_LIST_LIMIT)}
         while True:
@@ -72,14 +72,14 @@ class Cluster:
                 page = self._call("GET", _path(resource, namespace), query=query)
             except ApiError as error:
                 if error.status == 404:
-                    return
+                    return None
                 raise
             items += [kept for item in page["items"] if (kept := take_in(resource, item)) is not None]
             token = page["metadata"].get("continue")
             if not token:
                 break
             query["continue"] = token
-        self._cache.replace(resource, items, int(page["metadata"]["resourceVersion"]), namespace)
+        return self._cache.replace(resource, items, int(page["metadata"]["resourceVersion"]), namespace)
 
     def answer(self, questions: Iterable[Question]) -> dict[Question, object]:
         """Answers what a decision asks."""

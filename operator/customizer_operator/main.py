@@ -16,7 +16,7 @@ from customizer_operator.cache import Cache, find_owners, take_in
 from customizer_operator.cluster import ApiError, Cluster, RefusedError
 from customizer_operator.kinds import build_kinds
 from customizer_operator.metrics import Metrics
-from customizer_operator.observer import find_keys_to_wake, observe
+from customizer_operator.observer import ask, find_keys_to_wake, observe
 from customizer_operator.plan.plan import Key, Resource
 from customizer_operator.reconciler import Reconciler
 from customizer_operator.settings import Settings
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_PAUSE = 5.0
 """Seconds until the first list is tried again."""
+_LATE_PAUSE = 5.0
+"""Seconds between lists of what the cluster did not know at first."""
 _REFUSED_PAUSE = 10.0
 """Seconds until what the apiserver refused is tried again: nobody tells when a quota or a policy changes."""
 _CONFLICT_PAUSE = 0.5
@@ -44,6 +46,12 @@ class Operator:
             )
         )
         self._cache = Cache()
+        self._late: set[Resource] = set()
+        """What the cluster did not know when it was listed last, and no watch has told of since.
+
+        kopf looks for new resources when a CRD changes, which can be before the apiserver serves it: then kopf never
+        begins to watch.
+        """
         self._reconciler: Reconciler[Key] = Reconciler(self._reconcile, clock=time.monotonic, jitter=random.random)
         self.metrics = Metrics(self._cache, self._kinds.values(), lambda: self._reconciler.depth)
         self._cluster = Cluster(self._cache)
@@ -55,9 +63,11 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._reconciler.run(self._settings.workers))
             group.create_task(self._resync())
+            group.create_task(self._list_late())
 
     def notice(self, resource: Resource, item: Object, *, gone: bool) -> None:
         """Takes in what a watch tells and wakes those whom it concerns."""
+        self._late.discard(resource)
         kept = take_in(resource, item)
         if kept is None:
             return
@@ -79,8 +89,8 @@ class Operator:
         """Lists everything, which heals what a watch may have missed, and looks at every object once."""
         try:
             for resource in self.resources:
-                for namespace in self._settings.namespaces or (None,):
-                    await asyncio.to_thread(self._cluster.refresh, resource, namespace)
+                if await self._list(resource) is None:
+                    self._late.add(resource)
         except ApiError as error:
             log.warning("listing everything failed and is repeated: %s", error)
             return False
@@ -89,6 +99,29 @@ class Operator:
                 metadata = item["metadata"]
                 self._reconciler.add(Key(kind.resource.plural, metadata["namespace"], metadata["name"]))
         return True
+
+    async def _list_late(self) -> None:
+        """Stands in for watches that may never begin."""
+        while True:
+            await asyncio.sleep(_LATE_PAUSE)
+            for resource in tuple(self._late):
+                try:
+                    news = await self._list(resource) or []
+                except ApiError as error:
+                    log.warning("listing %s failed and is repeated: %s", resource.plural, error)
+                    continue
+                for key in {key for item in news for key in find_owners(item)}:
+                    self._reconciler.add(key)
+
+    async def _list(self, resource: Resource) -> list[Object] | None:
+        """Lists a resource into the cache; returns what was news, None if the cluster does not know the resource."""
+        news: list[Object] = []
+        for namespace in self._settings.namespaces or (None,):
+            found = await asyncio.to_thread(self._cluster.refresh, resource, namespace)
+            if found is None:
+                return None
+            news += found
+        return news
 
     async def _reconcile(self, key: Key) -> float | None:
         kind = self._kinds[key.plural].resource.kind
@@ -103,7 +136,7 @@ class Operator:
         if subject is None or subject["metadata"].get("deletionTimestamp"):
             return None
         observed = observe(kind, subject, self._cache, datetime.now(UTC).replace(microsecond=0))
-        observed = observed.with_answers(self._cluster.answer(kind.ask(observed)))
+        observed = ask(kind, observed, self._cluster.answer)
         plan = kind.plan(observed)
         try:
             written = self._cluster.carry_out(subject, kind.resource, plan)

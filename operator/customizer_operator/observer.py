@@ -1,12 +1,14 @@
 """Gathers from the caches all that a decision may know."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from customizer_operator.api.base import Object
 from customizer_operator.cache import Cache
 from customizer_operator.kinds import Kind
-from customizer_operator.plan.plan import Key, Observed, Resource
+from customizer_operator.plan.plan import Key, Observed, Question, Resource
+
+_MOST_ROUNDS = 3
 
 
 def observe(kind: Kind, subject: Object, cache: Cache, now: datetime) -> Observed:
@@ -22,6 +24,16 @@ def observe(kind: Kind, subject: Object, cache: Cache, now: datetime) -> Observe
         referenced={place: item for place, item in references.items() if item is not None},
         now=now,
     )
+
+
+def ask(kind: Kind, observed: Observed, answer: Callable[[Sequence[Question]], Mapping[Question, object]]) -> Observed:
+    """Returns the same with what its decision asks for. An answer may lead to further questions."""
+    for _ in range(_MOST_ROUNDS):
+        questions = [question for question in kind.ask(observed) if question not in observed.answers]
+        if not questions:
+            break
+        observed = observed.with_answers({**observed.answers, **answer(questions)})
+    return observed
 
 
 def find_keys_to_wake(kinds: tuple[Kind, ...], cache: Cache, resource: Resource, item: Object) -> list[Key]:

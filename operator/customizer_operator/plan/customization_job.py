@@ -2,24 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from customizer_operator.api.base import Condition, Object
-from customizer_operator.api.customization_job_status import Attempt, CustomizationJobStatus
-from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
+from customizer_operator.api.base import Object
+from customizer_operator.api.customization_job_status import CustomizationJobStatus
+from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import build_config_map
 from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.preflight import build_preflight
 from customizer_operator.objects.training import build_training
-from customizer_operator.plan.conditions import find_changes
+from customizer_operator.plan.job_events import find_events
 from customizer_operator.plan.job_status import confirm, describe, describe_invalid
 from customizer_operator.plan.job_view import InvalidSpecError, JobView, parse_status, parse_view
 from customizer_operator.plan.lifecycle import Decision, Stage, decide, is_over
 from customizer_operator.plan.plan import (
     JOB,
     PYTORCH_JOB,
-    Event,
     EventsOf,
     Exists,
     HttpGet,
@@ -37,16 +35,6 @@ _RETRY_SECONDS = 10.0
 
 _CONFIG_MAP_STAGES = (Stage.PREFLIGHT_DUE, Stage.ATTEMPT_DUE, Stage.PREFLIGHT, Stage.PLACING, Stage.STARTING)
 """Stages in which pods may wait for the ConfigMap."""
-
-_NEWS = {
-    ConditionType.DATASET_READY: "True",
-    ConditionType.RUNNING: "True",
-    ConditionType.COMPLETE: "True",
-    ConditionType.FAILED: "True",
-    ConditionType.SUSPENDED: "True",
-    ConditionType.STALLED: "True",
-}
-"""Conditions that are worth an event when they become so."""
 
 
 def ask_about_job(observed: Observed) -> Sequence[Question]:
@@ -68,9 +56,14 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
                 view.training_job_question(decision.due_attempt),
             )
         case Stage.PREFLIGHT | Stage.PLACING | Stage.STARTING:
-            return (*_ask_about_pods(view, decision), view.config_map_question)
+            return (
+                *_ask_about_pods(view, decision),
+                *_ask_about_training_job(view, decision),
+                view.config_map_question,
+            )
         case Stage.ENDING:
-            return [view.pod_question(pod) for pod in view.live_pods if _should_be_gone(view, decision)]
+            pods = [view.pod_question(pod) for pod in view.live_pods if _should_be_gone(view, decision)]
+            return (*pods, *_ask_about_training_job(view, decision))
         case Stage.RUNNING:
             question = _progress_question(view, decision)
             return () if question is None else (question,)
@@ -86,7 +79,7 @@ def plan_job(observed: Observed, images: Images) -> Plan:
     except InvalidSpecError as error:
         previous = parse_status(subject)
         told = describe_invalid(previous, str(error), subject["metadata"]["generation"], observed.now)
-        return Plan(status=_dump(told), events=_find_events(previous, told, ()))
+        return Plan(status=_dump(told), events=find_events(previous, told, ()))
     if is_over(view) is not None:
         return Plan(status=_dump(confirm(view.status, view.job.metadata.generation)))
     return _Planner(view, images).plan()
@@ -109,7 +102,7 @@ class _Planner:
         return Plan(
             create=create,
             delete=self._find_deletions(decision),
-            events=_find_events(self.view.status, status, decision.ended_now),
+            events=find_events(self.view.status, status, decision.ended_now),
             status=_dump(status),
             requeue_after=self._find_pause(decision, waiting),
         )
@@ -219,6 +212,17 @@ def _ask_about_pods(view: JobView, decision: Decision) -> list[Question]:
     return questions
 
 
+def _ask_about_training_job(view: JobView, decision: Decision) -> list[Question]:
+    """Asks for a PyTorchJob that should have changed by now: the watch may have missed that it did."""
+    attempt = decision.attempts[-1] if decision.attempts else None
+    job = view.find_training_job(attempt.number) if attempt is not None else None
+    if attempt is None or job is None:
+        return []
+    ended = decision.stage is Stage.ENDING and not job.is_finished
+    ignored = not job.reacted and is_late(job.created_at, view.now)
+    return [view.training_job_question(attempt.number)] if ended or ignored else []
+
+
 def _should_be_gone(view: JobView, decision: Decision) -> bool:
     ended = decision.attempts[-1].ended_at if decision.attempts else None
     return ended is None or is_late(ended, view.now)
@@ -255,39 +259,6 @@ def _no_reaction(name: str) -> Waiting:
         " namespace.",
         needs_help=True,
     )
-
-
-def _find_events(
-    previous: CustomizationJobStatus, current: CustomizationJobStatus, ended: Sequence[Attempt]
-) -> tuple[Event, ...]:
-    events = [
-        _tell_condition(c) for c in find_changes(previous.conditions or (), current.conditions or ()) if _is_news(c)
-    ]
-    known = {attempt.number for attempt in previous.attempts or ()}
-    for attempt in current.attempts or ():
-        if attempt.number not in known:
-            text = f"Attempt {attempt.number} started."
-            events.append(Event("Normal", "AttemptStarted", text, str(attempt.number)))
-    events += [_tell_end(attempt) for attempt in ended]
-    return tuple(events)
-
-
-def _is_news(condition: Condition) -> bool:
-    failed_preflight = condition.type == ConditionType.DATASET_READY and condition.status == "False"
-    return failed_preflight or _NEWS.get(ConditionType(condition.type)) == condition.status
-
-
-def _tell_condition(condition: Condition) -> Event:
-    bad = condition.type in (ConditionType.FAILED, ConditionType.STALLED) or condition.status == "False"
-    kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
-    reason = condition.reason if bad else condition.type
-    return Event(kind, reason, condition.message or condition.type, condition.last_transition_time.isoformat())
-
-
-def _tell_end(attempt: Attempt) -> Event:
-    text = f"Attempt {attempt.number} ended: {attempt.reason}. {attempt.message or ''}".strip()
-    failed = attempt.outcome is AttemptOutcome.FAILED
-    return Event("Warning" if failed else "Normal", f"Attempt{attempt.outcome}", text, str(attempt.number))
 
 
 def _dump(status: CustomizationJobStatus) -> Object:

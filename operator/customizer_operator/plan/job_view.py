@@ -100,6 +100,21 @@ class JobView:
         return Served(PYTORCH_JOB)
 
 
+def _find_training_jobs(observed: Observed) -> list[Object]:
+    """Returns the job's PyTorchJobs: what the cache has, corrected by what was asked for, which is never older."""
+    subject = observed.subject["metadata"]
+    found = {item["metadata"]["name"]: item for item in observed.of(PYTORCH_JOB)}
+    for question, answer in observed.answers.items():
+        if not isinstance(question, Exists) or question.resource != PYTORCH_JOB:
+            continue
+        if isinstance(answer, dict):
+            found[question.name] = answer
+        else:
+            found.pop(question.name, None)
+    numbered = [item for item in found.values() if ATTEMPT_LABEL in (item["metadata"].get("labels") or {})]
+    return [item for item in numbered if is_owned_by(item, subject["uid"])]
+
+
 def parse_view(observed: Observed) -> JobView:
     """Parses what was observed. Raises InvalidSpecError for a spec of another version than the operator's."""
     subject = observed.subject
@@ -124,7 +139,7 @@ def parse_view(observed: Observed) -> JobView:
         preflight=_parse_preflight(preflight[0], pods) if preflight else None,
         training_jobs=tuple(
             sorted(
-                (_parse_training_job(item) for item in observed.of(PYTORCH_JOB) if is_owned_by(item, uid)),
+                (_parse_training_job(item) for item in _find_training_jobs(observed)),
                 key=lambda item: item.number,
             )
         ),

@@ -15,7 +15,7 @@ from customizer_operator.cache import Cache
 from customizer_operator.differences import merge_patch
 from customizer_operator.kinds import Kind, build_kinds
 from customizer_operator.objects.images import Images
-from customizer_operator.observer import observe
+from customizer_operator.observer import ask, observe
 from customizer_operator.plan.plan import (
     CUSTOMIZATION_JOB,
     JOB,
@@ -51,6 +51,8 @@ class World:
         self.kubernetes_events: dict[str, list[Object]] = {}
         self.effects = 0
         self.crash_after: int | None = None
+        self.unseen: dict[Place, Object | None] = {}
+        """What the watch believes of some objects, whatever has become of them; None: that they are not there."""
         self._version = 0
         self.kind: Kind = build_kinds(SETTINGS)[0]
         self.name = subject["metadata"]["name"]
@@ -99,12 +101,12 @@ class World:
     def look(self) -> Plan:
         """Looks at the job once and carries the plan out, unless the operator crashes after one of its writes."""
         cache = Cache()
-        for (resource, _), item in self.objects.items():
-            cache.put(resource, item)
+        for (resource, _), item in (self.objects | self.unseen).items():
+            if item is not None:
+                cache.put(resource, item)
         subject = self.subject
         observed = observe(self.kind, subject, cache, self.now)
-        answers: dict[Question, object] = {question: self._answer(question) for question in self.kind.ask(observed)}
-        observed = observed.with_answers(answers)
+        observed = ask(self.kind, observed, lambda questions: {item: self._answer(item) for item in questions})
         plan = self.kind.plan(observed)
         if self.refusal is not None and plan.create:
             plan = self.kind.plan(observed.with_refusal(self.refusal)).only_told()

@@ -56,6 +56,14 @@ def test_the_removal_of_a_predecessor_does_not_remove_its_successor() -> None:
     assert names(cache) == []
 
 
+def test_a_list_tells_what_was_news() -> None:
+    cache = Cache()
+    for name in ("same", "changed", "gone"):
+        cache.put(POD, pod(name, 1))
+    news = cache.replace(POD, [pod("same", 1), pod("changed", 2), pod("new", 3)], 9, None)
+    assert [item["metadata"]["name"] for item in news] == ["changed", "new", "gone"]
+
+
 def test_a_list_drops_what_is_gone_and_keeps_what_came_later() -> None:
     cache = Cache()
     cache.put(POD, pod("gone", 3))
