@@ -19,6 +19,10 @@ def _unsloth(**blocks: Any) -> dict[str, Any]:
     return {"automodel": None, "unsloth": blocks}
 
 
+def _parallel(**parallelism: Any) -> dict[str, Any]:
+    return {"automodel": {"parallelism": parallelism}}
+
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"automodel": None}, "name the backend"),
     ({"unsloth": {}}, "name one backend: remove either automodel or unsloth"),
@@ -56,6 +60,33 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"automodel": {"batch": {"globalBatchSize": 6, "microBatchSize": 4}}},
         "batch.globalBatchSize must be a multiple of microBatchSize * numNodes * numGpusPerNode",
+    ),
+    (
+        _parallel(numGpusPerNode=8, tensorParallelSize=3),
+        "numNodes * numGpusPerNode must be a multiple of tensorParallelSize * pipelineParallelSize",
+    ),
+    (
+        _parallel(numGpusPerNode=8, tensorParallelSize=2, dataParallelReplicateSize=8),
+        "dataParallelReplicateSize must divide the data-parallel size",
+    ),
+    (_parallel(numGpusPerNode=8, expertParallelSize=3), "expertParallelSize must divide the data-parallel size"),
+    (
+        _parallel(numGpusPerNode=8, expertParallelSize=2, tensorParallelSize=2),
+        "expertParallelSize and tensorParallelSize cannot both be more than 1",
+    ),
+    (_parallel(sequenceParallel=True), "sequenceParallel shares work of the tensor-parallel GPUs"),
+    (
+        _parallel(numGpusPerNode=2, pipelineParallelSize=2),
+        "batch.microBatchSize must be a multiple of pipelineParallelSize",
+    ),
+    (
+        {
+            "automodel": {
+                "parallelism": {"numGpusPerNode": 4, "contextParallelSize": 4},
+                "training": {"maxSeqLength": 100},
+            }
+        },
+        "training.maxSeqLength must be a multiple of 2 * contextParallelSize",
     ),
     (
         {"automodel": {"training": {"finetuningType": "all_weights", "lora": {}}}},

@@ -75,9 +75,9 @@ class Schedule(Model):
 class Batch(Model):
     """How many samples an optimizer step sees."""
 
-    global_batch_size: int = Field(8, ge=1)
+    global_batch_size: int = Field(8, ge=1, le=1_048_576)
     """Samples an optimizer step sees, over all GPUs. A multiple of microBatchSize times the data-parallel size."""
-    micro_batch_size: int = Field(1, ge=1)
+    micro_batch_size: int = Field(1, ge=1, le=65_536)
     """Samples a GPU holds at once. Memory follows this one."""
 
 
@@ -104,6 +104,11 @@ class Optimizer(Model):
     """Course of the learning rate after the warm-up."""
 
 
+_GPUS = "self.numNodes * self.numGpusPerNode"
+_MODEL_PARALLEL = "self.tensorParallelSize * self.pipelineParallelSize * self.contextParallelSize"
+"""CEL: GPUs that hold one copy of the model and of a batch."""
+
+
 class Parallelism(Model):
     """How the work is spread. A node is one pod."""
 
@@ -111,6 +116,46 @@ class Parallelism(Model):
     """Pods, each on a node of its own if there are enough."""
     num_gpus_per_node: int = Field(1, ge=1, le=16)
     """GPUs a pod takes. With compute.device cpu: processes a pod runs."""
+    tensor_parallel_size: int = Field(1, ge=1, le=1024)
+    """GPUs that share each layer's matrices. For models that do not fit on one GPU; best kept within a node."""
+    pipeline_parallel_size: int = Field(1, ge=1, le=1024)
+    """Groups of GPUs that hold consecutive layers each. Only to save memory; every sample is padded to one length."""
+    context_parallel_size: int = Field(1, ge=1, le=1024)
+    """GPUs that share each sample's tokens. For long samples, from 8192 tokens."""
+    expert_parallel_size: int | None = Field(None, ge=1, le=1024)
+    """GPUs that share the experts of a mixture of experts. Dense models have none: leave it out, or 1."""
+    data_parallel_replicate_size: int = Field(1, ge=1, le=1024)
+    """Copies of the weights that are kept. 1 shards one copy over all data-parallel GPUs, which takes least memory."""
+    sequence_parallel: bool = False
+    """Shares the activations between layers over the tensor-parallel GPUs, which saves memory."""
+
+    cel_rules = (
+        CelRule(
+            f"({_GPUS}) % ({_MODEL_PARALLEL}) == 0",
+            "numNodes * numGpusPerNode must be a multiple of tensorParallelSize * pipelineParallelSize"
+            " * contextParallelSize: raise the GPUs, or lower these sizes",
+        ),
+        CelRule(
+            f"({_GPUS}) % ({_MODEL_PARALLEL} * self.dataParallelReplicateSize) == 0",
+            "dataParallelReplicateSize must divide the data-parallel size, which is numNodes * numGpusPerNode"
+            " / (tensorParallelSize * pipelineParallelSize * contextParallelSize): lower it",
+        ),
+        CelRule(
+            "!has(self.expertParallelSize)"
+            f" || ({_GPUS}) % (self.tensorParallelSize * self.pipelineParallelSize * self.expertParallelSize) == 0",
+            "expertParallelSize must divide the data-parallel size times contextParallelSize: lower it, or raise the"
+            " GPUs",
+        ),
+        CelRule(
+            "!has(self.expertParallelSize) || self.expertParallelSize == 1 || self.tensorParallelSize == 1",
+            "expertParallelSize and tensorParallelSize cannot both be more than 1: with experts, set"
+            " tensorParallelSize: 1",
+        ),
+        CelRule(
+            "!self.sequenceParallel || self.tensorParallelSize > 1",
+            "sequenceParallel shares work of the tensor-parallel GPUs: remove it, or raise tensorParallelSize",
+        ),
+    )
 
 
 class Automodel(Model):
@@ -129,9 +174,20 @@ class Automodel(Model):
 
     cel_rules = (
         CelRule(
-            "self.batch.globalBatchSize % (self.batch.microBatchSize * self.parallelism.numNodes"
+            "self.batch.globalBatchSize * self.parallelism.tensorParallelSize * self.parallelism.pipelineParallelSize"
+            " * self.parallelism.contextParallelSize % (self.batch.microBatchSize * self.parallelism.numNodes"
             " * self.parallelism.numGpusPerNode) == 0",
-            "batch.globalBatchSize must be a multiple of microBatchSize * numNodes * numGpusPerNode: raise or lower it",
+            "batch.globalBatchSize must be a multiple of microBatchSize * numNodes * numGpusPerNode"
+            " / (tensorParallelSize * pipelineParallelSize * contextParallelSize): raise or lower it",
+        ),
+        CelRule(
+            "self.batch.microBatchSize % self.parallelism.pipelineParallelSize == 0",
+            "batch.microBatchSize must be a multiple of pipelineParallelSize, else stages stand idle: raise it",
+        ),
+        CelRule(
+            "self.parallelism.contextParallelSize == 1"
+            " || self.training.maxSeqLength % (2 * self.parallelism.contextParallelSize) == 0",
+            "training.maxSeqLength must be a multiple of 2 * contextParallelSize: raise or lower it",
         ),
     )
 
@@ -143,6 +199,11 @@ class Automodel(Model):
         return Outline(
             nodes=parallelism.num_nodes,
             processes=parallelism.num_gpus_per_node,
+            tensor_parallel_size=parallelism.tensor_parallel_size,
+            pipeline_parallel_size=parallelism.pipeline_parallel_size,
+            context_parallel_size=parallelism.context_parallel_size,
+            expert_parallel_size=parallelism.expert_parallel_size or 1,
+            data_parallel_replicate_size=parallelism.data_parallel_replicate_size,
             global_batch_size=self.batch.global_batch_size,
             micro_batch_size=self.batch.micro_batch_size,
             epochs=schedule.epochs,

@@ -11,6 +11,16 @@ class Outline:
     nodes: int
     processes: int
     """Processes on each node, one a GPU."""
+    tensor_parallel_size: int
+    """Processes that share each layer's matrices."""
+    pipeline_parallel_size: int
+    """Groups of processes that hold consecutive layers each."""
+    context_parallel_size: int
+    """Processes that share each sample's tokens."""
+    expert_parallel_size: int
+    """Processes that share the experts; 1 of a dense model."""
+    data_parallel_replicate_size: int
+    """Copies of the weights; each is sharded over the data-parallel processes that it has."""
     global_batch_size: int
     """Samples an optimizer step sees, over all processes."""
     micro_batch_size: int
@@ -34,3 +44,13 @@ class Outline:
     """Where the job says it."""
     selection: Literal["best", "last"]
     """Which checkpoint is published."""
+
+    @property
+    def world_size(self) -> int:
+        """Processes of all nodes."""
+        return self.nodes * self.processes
+
+    @property
+    def model_parallel_size(self) -> int:
+        """Processes that work on the same samples."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.context_parallel_size

@@ -18,7 +18,7 @@ class Steps:
 
 def data_parallel_size(outline: Outline) -> int:
     """Counts the replicas that see different samples."""
-    return outline.nodes * outline.processes
+    return outline.world_size // outline.model_parallel_size
 
 
 def gradient_accumulation_steps(outline: Outline) -> int:

@@ -179,6 +179,11 @@ class Unsloth(Model):
         return Outline(
             nodes=1,
             processes=1,
+            tensor_parallel_size=1,
+            pipeline_parallel_size=1,
+            context_parallel_size=1,
+            expert_parallel_size=1,
+            data_parallel_replicate_size=1,
             global_batch_size=batch.per_device_train_batch_size * batch.gradient_accumulation_steps,
             micro_batch_size=batch.per_device_train_batch_size,
             epochs=schedule.epochs,

@@ -19,8 +19,16 @@ class TrainingPlan(Model):
     """GPUs of a pod; processes with device cpu."""
     world_size: int
     """Processes of an attempt."""
+    tensor_parallel_size: int = 1
+    """Processes that share each layer's matrices."""
+    pipeline_parallel_size: int = 1
+    """Groups of processes that hold consecutive layers each."""
+    context_parallel_size: int = 1
+    """Processes that share each sample's tokens."""
+    expert_parallel_size: int = 1
+    """Processes that share the experts; 1 of a dense model."""
     data_parallel_size: int
-    """Processes that see different samples."""
+    """Groups of processes that see different samples."""
     gradient_accumulation_steps: int
     """Micro batches that a process works through before each optimizer step."""
     steps_per_epoch: int | None = None

@@ -36,12 +36,16 @@ def suggest(verdict: Verdict, kind: type[Resource]) -> list[str]:
 def _candidates(spec: Automodel) -> Iterator[tuple[str, str, list[int]]]:
     """Yields the numbers that may be changed, and what to, the nearest first."""
     batch, parallelism = spec.batch, spec.parallelism
-    unit = batch.micro_batch_size * data_parallel_size(spec.outline)
+    unit = max(1, batch.micro_batch_size * data_parallel_size(spec.outline))
     multiples = [size for size in (batch.global_batch_size // unit * unit + more for more in (0, unit)) if size > 0]
     yield "batch", "globalBatchSize", sorted(multiples, key=lambda size: abs(size - batch.global_batch_size))
     yield "batch", "microBatchSize", _around(batch.micro_batch_size)
     yield "parallelism", "numNodes", _around(parallelism.num_nodes)
     yield "parallelism", "numGpusPerNode", _around(parallelism.num_gpus_per_node)
+    for field in ("tensor", "pipeline", "context", "expert"):
+        value = getattr(parallelism, f"{field}_parallel_size")
+        if value is not None and value > 1:
+            yield "parallelism", f"{field}ParallelSize", _around(value)
 
 
 def _around(value: int) -> list[int]:

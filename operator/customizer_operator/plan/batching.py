@@ -11,7 +11,11 @@ def plan_training(outline: Outline, training_samples: int | None) -> TrainingPla
     return TrainingPlan(
         nodes=outline.nodes,
         gpus_per_node=outline.processes,
-        world_size=outline.nodes * outline.processes,
+        world_size=outline.world_size,
+        tensor_parallel_size=outline.tensor_parallel_size,
+        pipeline_parallel_size=outline.pipeline_parallel_size,
+        context_parallel_size=outline.context_parallel_size,
+        expert_parallel_size=outline.expert_parallel_size,
         data_parallel_size=data_parallel_size(outline),
         gradient_accumulation_steps=gradient_accumulation_steps(outline),
         steps_per_epoch=None if steps is None else steps.per_epoch,

@@ -55,6 +55,10 @@ def test_the_job_file_and_preflight_come_first_and_no_gpu_is_held() -> None:
         "nodes": 2,
         "gpusPerNode": 1,
         "worldSize": 2,
+        "tensorParallelSize": 1,
+        "pipelineParallelSize": 1,
+        "contextParallelSize": 1,
+        "expertParallelSize": 1,
         "dataParallelSize": 2,
         "gradientAccumulationSteps": 4,
     }

@@ -50,6 +50,21 @@ def test_a_hundred_samples_make_these_steps(backend: str, blocks: dict[str, Any]
     assert count_steps(job.outline, 100) == expected
 
 
+@pytest.mark.parametrize(
+    ("parallelism", "expected"),
+    [
+        pytest.param({}, (16, 4), id="all of them"),
+        pytest.param({"tensorParallelSize": 8}, (2, 32), id="tensor parallel"),
+        pytest.param({"pipelineParallelSize": 2, "contextParallelSize": 4}, (2, 32), id="pipeline, context parallel"),
+        pytest.param({"expertParallelSize": 8, "dataParallelReplicateSize": 2}, (16, 4), id="experts and copies"),
+    ],
+)
+def test_gpus_that_work_on_the_same_samples_count_once(parallelism: dict[str, int], expected: tuple[int, int]) -> None:
+    nodes = {"numNodes": 2, "numGpusPerNode": 8}
+    outline = build_job(automodel={"batch": {"globalBatchSize": 64}, "parallelism": nodes | parallelism}).outline
+    assert (data_parallel_size(outline), gradient_accumulation_steps(outline)) == expected
+
+
 def test_unsloth_is_one_process_that_accumulates() -> None:
     batch = {"perDeviceTrainBatchSize": 2, "gradientAccumulationSteps": 8}
     outline = build_job(automodel=None, unsloth={"batch": batch}).outline

@@ -18,7 +18,7 @@ INPUTS = Inputs(
     resume=None,
 )
 
-GOLDEN = {
+GOLDEN: dict[str, Any] = {
     "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
     "seed": 1111,
     "step_scheduler": {
@@ -42,9 +42,11 @@ GOLDEN = {
     "distributed": {
         "strategy": "fsdp2",
         "dp_size": "none",
+        "dp_replicate_size": 1,
         "tp_size": 1,
         "cp_size": 1,
         "pp_size": 1,
+        "ep_size": 1,
         "sequence_parallel": False,
         "mp_policy": {
             "_target_": "torch.distributed.fsdp.MixedPrecisionPolicy",
@@ -147,6 +149,39 @@ EFFECTS: dict[str, tuple[dict[str, Any], str, object]] = {
     "warm-up": ({"optimizer": {"warmupSteps": 5}}, "lr_scheduler.lr_warmup_steps", 5),
     "warm-up ends before the training": ({"optimizer": {"warmupSteps": 99}}, "lr_scheduler.lr_warmup_steps", 12),
     "decay": ({"optimizer": {"lrDecayStyle": "linear"}}, "lr_scheduler.lr_decay_style", "linear"),
+    "tensor parallel": (
+        {"parallelism": {"numGpusPerNode": 2, "tensorParallelSize": 2}},
+        "distributed.tp_size",
+        2,
+    ),
+    "pipeline parallel": (
+        {
+            "parallelism": {"numGpusPerNode": 2, "pipelineParallelSize": 2},
+            "batch": {"microBatchSize": 2},
+        },
+        "distributed",
+        GOLDEN["distributed"]
+        | {
+            "pp_size": 2,
+            "pipeline": {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "scale_grads_in_schedule": False},
+        },
+    ),
+    "context parallel": (
+        {"parallelism": {"numGpusPerNode": 2, "contextParallelSize": 2}},
+        "distributed.cp_size",
+        2,
+    ),
+    "expert parallel": ({"parallelism": {"numGpusPerNode": 2, "expertParallelSize": 2}}, "distributed.ep_size", 2),
+    "copies": (
+        {"parallelism": {"numGpusPerNode": 4, "dataParallelReplicateSize": 2}},
+        "distributed.dp_replicate_size",
+        2,
+    ),
+    "sequence parallel": (
+        {"parallelism": {"numGpusPerNode": 2, "tensorParallelSize": 2, "sequenceParallel": True}},
+        "distributed.sequence_parallel",
+        True,
+    ),
     "nodes and devices": (
         {"parallelism": {"numNodes": 2, "numGpusPerNode": 4}},
         "validation_dataset.multiple_of",

@@ -6,6 +6,7 @@ from typing import Any
 from customizer_contract.automodel import Automodel, Lora
 from customizer_contract.job import Job
 from customizer_contract.steps import count_steps, data_parallel_size
+from customizer_trainer.backends.automodel.mesh import build_distributed
 from customizer_trainer.backends.backend import Inputs
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -50,7 +51,7 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
             "trust_remote_code": job.model.trust_remote_code,
             "attn_implementation": training.attn_implementation,
         },
-        "distributed": _distributed(job, dtype),
+        "distributed": build_distributed(job, spec.parallelism, dtype),
         "checkpoint": {
             "enabled": True,
             "checkpoint_dir": str(inputs.checkpoints),
@@ -108,28 +109,6 @@ def _peft(lora: Lora, job: Job) -> dict[str, Any]:
     else:
         peft["target_modules"] = lora.target_modules or ["*_proj"]
     return peft
-
-
-def _distributed(job: Job, dtype: str) -> dict[str, Any]:
-    if job.device == "cpu":
-        # Sharding saves memory that a small model does not need, and would send all weights over the network twice
-        # a step; replicas exchange gradients only.
-        return {"strategy": "ddp"}
-    return {
-        "strategy": "fsdp2",
-        "dp_size": "none",
-        "tp_size": 1,
-        "cp_size": 1,
-        "pp_size": 1,
-        "sequence_parallel": False,
-        # Without it everything is computed in bfloat16, whatever precision was asked for.
-        "mp_policy": {
-            "_target_": "torch.distributed.fsdp.MixedPrecisionPolicy",
-            "param_dtype": dtype,
-            "reduce_dtype": "float32",
-            "cast_forward_inputs": False,
-        },
-    }
 
 
 def _dataset(samples: Path, name: str, multiple_of: int) -> dict[str, Any]:
