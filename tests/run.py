@@ -52,6 +52,9 @@ def e2e() -> None:
     pytest("dev", "e2e", HANDLE / "run", CUSTOMIZER_TEST_MODELS=models())
 
 
+_SECOND_CHANCE = ("--reruns=1", "-rR")
+"""Real servers on a machine that others share: what fails is run once more, and the summary names it."""
+
 LEVELS: dict[str, Callable[[], None]] = {level.__name__: level for level in (lint, unit, api, train, e2e)}
 
 
@@ -69,6 +72,7 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
         "--cov",
         "--cov-report=",
         "--durations=5",
+        *(() if level == "unit" else _SECOND_CHANCE),
     ]
     call(*command, COVERAGE_FILE=str(REPORTS / f".coverage.{level}.{environment}"), **variables)
 

@@ -1,11 +1,14 @@
 """Runs the trainer's commands as a pod would: one process, a job file, a disk of its own, a termination message."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +129,31 @@ class Running:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def slowed(pod: Pod, attempt: int) -> Iterator[None]:
+    """Lets the ranks of a pod, once they train, run a small part of the time.
+
+    The steps of a tiny model take milliseconds, so what shall happen in the middle of a training would come too late.
+    """
+    over = threading.Event()
+
+    def hold_back() -> None:
+        while not over.wait(0.02):
+            for held, pause in ((signal.SIGSTOP, 0.2), (signal.SIGCONT, 0.0)):
+                for pid in pod.rank_pids(attempt):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, held)
+                over.wait(pause)
+
+    thread = threading.Thread(target=hold_back)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def build_job(

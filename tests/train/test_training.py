@@ -15,7 +15,7 @@ from customizer_contract.errors import Reason
 from customizer_contract.job import Job
 from customizer_contract.progress import Progress
 from tests.train.conftest import client
-from tests.train.harness import Outcome, Pod, Running, Storage, build_job
+from tests.train.harness import Outcome, Pod, Running, Storage, build_job, slowed
 from tests.train.pods import chat_loss, checkpoint_exists, download, fetch, free_port, mean_loss, train
 
 SFT: dict[str, Any] = {
@@ -111,9 +111,10 @@ def test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever
 
     # A signal to one of them: both save the step and end.
     first = start_nodes(tmp_path / "first", job, storage, attempt=1)
-    first[0].running.until(lambda: len(first[0].pod.steps(1)) >= 3)
-    first[1].running.process.send_signal(signal.SIGTERM)
-    stopped = [node.running.wait() for node in first]
+    with slowed(first[1].pod, attempt=1):
+        first[0].running.until(lambda: len(first[0].pod.steps(1)) >= 3)
+        first[1].running.process.send_signal(signal.SIGTERM)
+        stopped = [node.running.wait() for node in first]
     assert [outcome.code for outcome in stopped] == [75, 75], stopped[0].log
     step = stopped[0].result.training.checkpoint_step
     assert stopped[0].result.error.reason == Reason.PREEMPTED
@@ -121,8 +122,9 @@ def test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever
 
     # One of them is gone, after an epoch's checkpoint: the other one says so and does not wait for it.
     second = start_nodes(tmp_path / "second", job, storage, attempt=2)
-    second[0].running.until(lambda: checkpoint_exists(storage, job, 16, attempt=2) and 17 in second[0].pod.steps(2))
-    second[1].kill(attempt=2)
+    with slowed(second[1].pod, attempt=2):
+        second[0].running.until(lambda: checkpoint_exists(storage, job, 16, attempt=2) and 17 in second[0].pod.steps(2))
+        second[1].kill(attempt=2)
     began = time.monotonic()
     left = second[0].running.wait()
     assert time.monotonic() - began < 45, left.log

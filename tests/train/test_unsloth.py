@@ -10,7 +10,7 @@ import pytest
 
 from customizer_contract.errors import Reason
 from customizer_contract.job import Job
-from tests.train.harness import Outcome, Pod, Storage, build_job
+from tests.train.harness import Outcome, Pod, Storage, build_job, slowed
 from tests.train.pods import chat_loss, download, fetch, mean_loss, train
 
 SFT: dict[str, Any] = {
@@ -96,9 +96,10 @@ def test_a_training_that_is_told_to_stop_goes_on_with_the_losses_of_one_that_is_
     first = Pod(tmp_path / "first", job, storage)
     fetch(first)
     running = train(first)
-    running.until(lambda: len(first.steps(1)) >= 3)
-    running.process.send_signal(signal.SIGTERM)
-    stopped = running.wait()
+    with slowed(first, attempt=1):
+        running.until(lambda: len(first.steps(1)) >= 3)
+        running.process.send_signal(signal.SIGTERM)
+        stopped = running.wait()
     assert stopped.code == 75, stopped.log
     assert stopped.result.error.reason == Reason.PREEMPTED
     step = stopped.result.training.checkpoint_step

@@ -14,6 +14,8 @@ def install() -> None:
     def on_cpu(build: Callable[..., Any]) -> Callable[..., Any]:
         return functools.wraps(build)(lambda *args, **kwargs: build(*args, **{**kwargs, "device": torch.device("cpu")}))
 
+    # models/common/utils.py:799 compiles a helper of the loss; g++ takes 40 s for it, more than it can win back here.
+    torch._dynamo.config.disable = True
     # recipes/llm/train_ft.py:561 and :1860, before the first and after each step.
     torch.cuda.reset_peak_memory_stats = lambda device=None: None
     # _transformers/auto_model.py:498, :770 and :886, to choose where weights are loaded.
