@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from customizer_contract.automodel import Automodel
 from customizer_trainer.backends.automodel.recipe import build_recipe
 from customizer_trainer.backends.backend import Inputs
+from tests.unit.trainer.backends.fields import Effects, find, leaves, names
 from tests.unit.trainer.conftest import build_job
 
 INPUTS = Inputs(
@@ -110,92 +112,115 @@ def test_the_defaults_give_this_recipe() -> None:
     assert build_recipe(build_job(), INPUTS) == GOLDEN
 
 
-EFFECTS: dict[str, tuple[dict[str, Any], str, object]] = {
-    "all weights: no adapter": ({"training": {"finetuningType": "all_weights"}}, "peft", None),
-    "rank": ({"training": {"lora": {"rank": 8}}}, "peft.dim", 8),
-    "alpha": ({"training": {"lora": {"alpha": 8}}}, "peft.alpha", 8),
-    "dropout": ({"training": {"lora": {"dropout": 0.1}}}, "peft.dropout", 0.1),
-    "target modules": ({"training": {"lora": {"targetModules": ["q_proj"]}}}, "peft.target_modules", ["q_proj"]),
-    "excluded modules, and never lm_head": (
-        {"training": {"lora": {"excludeModules": ["*gate*"]}}},
-        "peft.exclude_modules",
-        ["*gate*", "lm_head", "*.lm_head"],
-    ),
-    "excluded modules, no target": (
-        {"training": {"lora": {"excludeModules": ["a"]}}},
-        "peft.target_modules",
-        None,
-    ),
-    "precision of weights": ({"training": {"precision": "fp32"}}, "model.torch_dtype", "float32"),
-    "precision of compute": ({"training": {"precision": "fp32"}}, "distributed.mp_policy.param_dtype", "float32"),
-    "half precision": ({"training": {"precision": "fp16"}}, "distributed.mp_policy.param_dtype", "float16"),
-    "attention": ({"training": {"attnImplementation": "eager"}}, "model.attn_implementation", "eager"),
-    "epochs": ({"schedule": {"epochs": 3}}, "step_scheduler.num_epochs", 3),
-    "epochs make steps": ({"schedule": {"epochs": 3}}, "step_scheduler.max_steps", 39),
-    "max steps shorten": ({"schedule": {"maxSteps": 5}}, "step_scheduler.max_steps", 5),
-    "a share of an epoch": ({"schedule": {"valCheckInterval": 0.5}}, "step_scheduler.val_every_steps", 6),
-    "a number of steps": ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.val_every_steps", 4),
-    "saved when validated": ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.ckpt_every_steps", 4),
-    "seed": ({"schedule": {"seed": 7}}, "seed", 7),
-    "global batch": ({"batch": {"globalBatchSize": 16}}, "step_scheduler.global_batch_size", 16),
-    "global batch fills up": ({"batch": {"globalBatchSize": 16}}, "dataset.multiple_of", 16),
-    "micro batch": ({"batch": {"microBatchSize": 4}}, "step_scheduler.local_batch_size", 4),
-    "optimizer": ({"optimizer": {"optimizer": "AdamW"}}, "optimizer._target_", "torch.optim.AdamW"),
-    "learning rate": ({"optimizer": {"learningRate": 0.1}}, "optimizer.lr", 0.1),
-    "least learning rate": ({"optimizer": {"minLearningRate": 0.01}}, "lr_scheduler.min_lr", 0.01),
-    "weight decay": ({"optimizer": {"weightDecay": 0.2}}, "optimizer.weight_decay", 0.2),
-    "betas": ({"optimizer": {"adamBeta1": 0.8, "adamBeta2": 0.95}}, "optimizer.betas", [0.8, 0.95]),
-    "epsilon": ({"optimizer": {"adamEps": 1e-6}}, "optimizer.eps", 1e-6),
-    "warm-up": ({"optimizer": {"warmupSteps": 5}}, "lr_scheduler.lr_warmup_steps", 5),
-    "warm-up ends before the training": ({"optimizer": {"warmupSteps": 99}}, "lr_scheduler.lr_warmup_steps", 12),
-    "decay": ({"optimizer": {"lrDecayStyle": "linear"}}, "lr_scheduler.lr_decay_style", "linear"),
-    "tensor parallel": (
-        {"parallelism": {"numGpusPerNode": 2, "tensorParallelSize": 2}},
-        "distributed.tp_size",
-        2,
-    ),
-    "pipeline parallel": (
-        {
-            "parallelism": {"numGpusPerNode": 2, "pipelineParallelSize": 2},
-            "batch": {"microBatchSize": 2},
-        },
-        "distributed",
-        GOLDEN["distributed"]
-        | {
-            "pp_size": 2,
-            "pipeline": {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "scale_grads_in_schedule": False},
-        },
-    ),
-    "context parallel": (
-        {"parallelism": {"numGpusPerNode": 2, "contextParallelSize": 2}},
-        "distributed.cp_size",
-        2,
-    ),
-    "expert parallel": ({"parallelism": {"numGpusPerNode": 2, "expertParallelSize": 2}}, "distributed.ep_size", 2),
-    "copies": (
-        {"parallelism": {"numGpusPerNode": 4, "dataParallelReplicateSize": 2}},
-        "distributed.dp_replicate_size",
-        2,
-    ),
-    "sequence parallel": (
-        {"parallelism": {"numGpusPerNode": 2, "tensorParallelSize": 2, "sequenceParallel": True}},
-        "distributed.sequence_parallel",
-        True,
-    ),
-    "nodes and devices": (
-        {"parallelism": {"numNodes": 2, "numGpusPerNode": 4}},
-        "validation_dataset.multiple_of",
-        8,
-    ),
+ALL_WEIGHTS = {"training": {"finetuningType": "all_weights"}}
+TWO = {"numGpusPerNode": 2}
+PIPELINE = {"parallelism": TWO | {"pipelineParallelSize": 2}, "batch": {"microBatchSize": 2}}
+
+EFFECTS: Effects = {
+    "training.finetuningType": [(ALL_WEIGHTS, "peft", None)],
+    "training.lora.rank": [({"training": {"lora": {"rank": 8}}}, "peft.dim", 8)],
+    "training.lora.alpha": [({"training": {"lora": {"alpha": 8}}}, "peft.alpha", 8)],
+    "training.lora.dropout": [({"training": {"lora": {"dropout": 0.1}}}, "peft.dropout", 0.1)],
+    "training.lora.targetModules": [
+        ({"training": {"lora": {"targetModules": ["q_proj"]}}}, "peft.target_modules", ["q_proj"])
+    ],
+    "training.lora.excludeModules": [
+        # lm_head is never adapted.
+        (
+            {"training": {"lora": {"excludeModules": ["*gate*"]}}},
+            "peft.exclude_modules",
+            ["*gate*", "lm_head", "*.lm_head"],
+        ),
+        ({"training": {"lora": {"excludeModules": ["a"]}}}, "peft.target_modules", None),
+    ],
+    "training.maxSeqLength": [({"training": {"maxSeqLength": 64}}, "outline.max_seq_length", 64)],
+    "training.precision": [
+        ({"training": {"precision": "fp32"}}, "model.torch_dtype", "float32"),
+        ({"training": {"precision": "fp32"}}, "distributed.mp_policy.param_dtype", "float32"),
+        ({"training": {"precision": "fp16"}}, "distributed.mp_policy.param_dtype", "float16"),
+    ],
+    "training.attnImplementation": [
+        ({"training": {"attnImplementation": "eager"}}, "model.attn_implementation", "eager")
+    ],
+    "schedule.epochs": [
+        ({"schedule": {"epochs": 3}}, "step_scheduler.num_epochs", 3),
+        ({"schedule": {"epochs": 3}}, "step_scheduler.max_steps", 39),
+    ],
+    "schedule.maxSteps": [({"schedule": {"maxSteps": 5}}, "step_scheduler.max_steps", 5)],
+    "schedule.valCheckInterval": [
+        ({"schedule": {"valCheckInterval": 0.5}}, "step_scheduler.val_every_steps", 6),
+        ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.val_every_steps", 4),
+        ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.ckpt_every_steps", 4),
+    ],
+    "schedule.validationSplit": [({"schedule": {"validationSplit": 0.5}}, "outline.validation_split", 0.5)],
+    "schedule.checkpointSelection": [({"schedule": {"checkpointSelection": "last"}}, "outline.selection", "last")],
+    "schedule.seed": [
+        ({"schedule": {"seed": 7}}, "seed", 7),
+        ({"schedule": {"seed": 7}}, "outline.seed", 7),
+    ],
+    "batch.globalBatchSize": [
+        ({"batch": {"globalBatchSize": 16}}, "step_scheduler.global_batch_size", 16),
+        ({"batch": {"globalBatchSize": 16}}, "dataset.multiple_of", 16),
+    ],
+    "batch.microBatchSize": [({"batch": {"microBatchSize": 4}}, "step_scheduler.local_batch_size", 4)],
+    "optimizer.optimizer": [({"optimizer": {"optimizer": "AdamW"}}, "optimizer._target_", "torch.optim.AdamW")],
+    "optimizer.learningRate": [({"optimizer": {"learningRate": 0.1}}, "optimizer.lr", 0.1)],
+    "optimizer.minLearningRate": [({"optimizer": {"minLearningRate": 0.01}}, "lr_scheduler.min_lr", 0.01)],
+    "optimizer.weightDecay": [({"optimizer": {"weightDecay": 0.2}}, "optimizer.weight_decay", 0.2)],
+    "optimizer.adamBeta1": [({"optimizer": {"adamBeta1": 0.8}}, "optimizer.betas", [0.8, 0.999])],
+    "optimizer.adamBeta2": [({"optimizer": {"adamBeta2": 0.95}}, "optimizer.betas", [0.9, 0.95])],
+    "optimizer.adamEps": [({"optimizer": {"adamEps": 1e-6}}, "optimizer.eps", 1e-6)],
+    "optimizer.warmupSteps": [
+        ({"optimizer": {"warmupSteps": 5}}, "lr_scheduler.lr_warmup_steps", 5),
+        # It ends before the training does.
+        ({"optimizer": {"warmupSteps": 99}}, "lr_scheduler.lr_warmup_steps", 12),
+    ],
+    "optimizer.lrDecayStyle": [({"optimizer": {"lrDecayStyle": "linear"}}, "lr_scheduler.lr_decay_style", "linear")],
+    "parallelism.numNodes": [({"parallelism": {"numNodes": 2}}, "validation_dataset.multiple_of", 2)],
+    "parallelism.numGpusPerNode": [
+        ({"parallelism": {"numGpusPerNode": 4}}, "validation_dataset.multiple_of", 4),
+        ({"parallelism": {"numGpusPerNode": 4}}, "outline.processes", 4),
+    ],
+    "parallelism.tensorParallelSize": [
+        ({"parallelism": TWO | {"tensorParallelSize": 2}}, "distributed.tp_size", 2),
+    ],
+    "parallelism.pipelineParallelSize": [
+        (PIPELINE, "distributed.pp_size", 2),
+        (
+            PIPELINE,
+            "distributed.pipeline",
+            {"pp_schedule": "1f1b", "pp_microbatch_size": 1, "scale_grads_in_schedule": False},
+        ),
+    ],
+    "parallelism.contextParallelSize": [
+        ({"parallelism": TWO | {"contextParallelSize": 2}}, "distributed.cp_size", 2),
+    ],
+    "parallelism.expertParallelSize": [({"parallelism": TWO | {"expertParallelSize": 2}}, "distributed.ep_size", 2)],
+    "parallelism.dataParallelReplicateSize": [
+        ({"parallelism": TWO | {"dataParallelReplicateSize": 2}}, "distributed.dp_replicate_size", 2),
+    ],
+    "parallelism.sequenceParallel": [
+        (
+            {"parallelism": TWO | {"tensorParallelSize": 2, "sequenceParallel": True}},
+            "distributed.sequence_parallel",
+            True,
+        ),
+    ],
 }
+CASES = [pytest.param(*case, id=f"{field} {case[1]}") for field, cases in EFFECTS.items() for case in cases]
 
 
-@pytest.mark.parametrize(("automodel", "path", "expected"), EFFECTS.values(), ids=EFFECTS.keys())
+def test_every_field_has_a_case_that_names_it() -> None:
+    assert set(EFFECTS) == set(leaves(Automodel))
+    assert all(names(case[0], field) for field, cases in EFFECTS.items() for case in cases)
+
+
+@pytest.mark.parametrize(("automodel", "path", "expected"), CASES)
 def test_each_field_has_its_effect(automodel: dict[str, Any], path: str, expected: object) -> None:
-    found: Any = build_recipe(build_job(automodel=automodel), INPUTS)
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else found
-    assert found == expected
+    job = build_job(automodel=automodel)
+    assert find({**build_recipe(job, INPUTS), "outline": job.outline}, path) == expected
+    default = build_job()
+    assert find({**build_recipe(default, INPUTS), "outline": default.outline}, path) != expected
 
 
 def test_checkpoints_may_be_saved_more_often_than_validated() -> None:

@@ -1,18 +1,17 @@
 """What Unsloth and TRL are given: one golden set of arguments in full, then every field of the job by its effect."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from customizer_contract.base import Model
 from customizer_contract.job import Job
 from customizer_contract.unsloth import TARGET_MODULES, Unsloth
 from customizer_trainer.backends.backend import Inputs
 from customizer_trainer.backends.unsloth.settings import build_environment, build_settings, warn_of_device
 from tests.unit.trainer import conftest
+from tests.unit.trainer.backends import fields
 
 INPUTS = Inputs(
     model=Path("/workspace/model"),
@@ -86,7 +85,7 @@ GOLDEN = {
 SIXTEEN_BITS = {"model": {"loadIn4bit": False}}
 ALL_WEIGHTS = {**SIXTEEN_BITS, "training": {"finetuningType": "all_weights"}}
 
-EFFECTS: dict[str, list[tuple[dict[str, Any], str, object]]] = {
+EFFECTS: fields.Effects = {
     "model.maxSeqLength": [
         ({"model": {"maxSeqLength": 64}}, "model.max_seq_length", 64),
         ({"model": {"maxSeqLength": 64}}, "lora.max_seq_length", 64),
@@ -169,22 +168,7 @@ def build_job(unsloth: dict[str, Any] | None = None, **changes: Any) -> Job:
 
 
 def find(job: Job, inputs: Inputs, path: str) -> Any:
-    found: Any = {**build_settings(job, inputs), "outline": job.outline}
-    for name in path.split("."):
-        found = found[name] if isinstance(found, dict) else getattr(found, name)
-    return found
-
-
-def leaves(model: type[Model], prefix: str = "") -> Iterator[str]:
-    """Yields the path of every field that holds a value."""
-    for field in model.model_fields.values():
-        members = (field.annotation, *get_args(field.annotation))
-        inner = next((each for each in members if isinstance(each, type) and issubclass(each, Model)), None)
-        path = f"{prefix}{field.alias}"
-        if inner is None:
-            yield path
-        else:
-            yield from leaves(inner, f"{path}.")
+    return fields.find({**build_settings(job, inputs), "outline": job.outline}, path)
 
 
 def test_the_defaults_give_these_arguments() -> None:
@@ -192,7 +176,8 @@ def test_the_defaults_give_these_arguments() -> None:
 
 
 def test_every_field_has_a_case() -> None:
-    assert set(EFFECTS) | OF_THE_ARTIFACT == set(leaves(Unsloth))
+    assert set(EFFECTS) | OF_THE_ARTIFACT == set(fields.leaves(Unsloth))
+    assert all(fields.names(case[0], field) for field, cases in EFFECTS.items() for case in cases)
 
 
 @pytest.mark.parametrize(("unsloth", "path", "expected"), CASES)
