@@ -55,6 +55,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"model": {"persistentVolumeClaim": {"claimName": "c", "path": "a/../b"}}},
         "path must stay within the volume",
     ),
+    (
+        {"automodel": {"parallelism": {"numNodes": 2, "numGpusPerNode": 4, "tensorParallelSize": 8}}},
+        "a tensor-parallel group stays within a pod: make numGpusPerNode a multiple of tensorParallelSize",
+    ),
+    (
+        {"scheduling": {"topology": {"allowTensorParallelAcrossNodes": True}}},
+        "allowTensorParallelAcrossNodes needs fastDomainLabel",
+    ),
+    ({"scheduling": {"priorityClass": "prod"}}, "priorityClass orders a queue: name the queue"),
     ({"output": {"s3": {"uri": "s3://bucket"}}}, "uri needs a prefix below the bucket"),
     ({"output": {"s3": {"uri": "file:///tmp"}}}, "should match"),
     (

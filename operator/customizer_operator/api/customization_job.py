@@ -24,6 +24,7 @@ from customizer_operator.api.common import (
     Source,
 )
 from customizer_operator.api.customization_job_status import CustomizationJobStatus
+from customizer_operator.api.scheduling import Scheduling
 
 NAME_LIMIT = 40
 """`<name>-a<N>-worker-<index>` is the name of a Service, so at most 63 characters."""
@@ -144,6 +145,8 @@ class CustomizationJobSpec(Model):
     """When progress is saved."""
     compute: Compute = Compute()
     """What the pods run on."""
+    scheduling: Scheduling = Scheduling()
+    """Who admits the pods, and which of them must be near each other."""
     failure_policy: FailurePolicy = FailurePolicy()
     """When the job is given up."""
     suspend: bool = False
@@ -167,6 +170,13 @@ class CustomizationJobSpec(Model):
             "!has(self.automodel) || self.compute.device != 'cpu'"
             " || !has(self.automodel.training.precision) || self.automodel.training.precision != 'fp16'",
             "precision fp16 needs a GPU: use fp32 or bf16, or compute.device gpu",
+        ),
+        CelRule(
+            "!has(self.automodel)"
+            " || self.automodel.parallelism.numGpusPerNode % self.automodel.parallelism.tensorParallelSize == 0"
+            " || (has(self.scheduling.topology) && self.scheduling.topology.allowTensorParallelAcrossNodes)",
+            "a tensor-parallel group stays within a pod: make numGpusPerNode a multiple of tensorParallelSize, or set"
+            " scheduling.topology.allowTensorParallelAcrossNodes and fastDomainLabel",
         ),
         CelRule(
             f"{_TOKENS}.all(a, {_TOKENS}.all(b, a == b))",

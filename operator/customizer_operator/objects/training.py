@@ -2,7 +2,7 @@
 
 from customizer_contract.outline import Outline
 from customizer_contract.progress import PROGRESS_PORT
-from customizer_operator.api.base import ATTEMPT_LABEL, JOB_LABEL, Object
+from customizer_operator.api.base import Object
 from customizer_operator.api.common import Resources
 from customizer_operator.api.customization_job import Compute, CustomizationJob
 from customizer_operator.objects.images import Images
@@ -31,6 +31,8 @@ from customizer_operator.objects.pods import (
     build_tmp_volume,
     build_workspace_mount,
 )
+from customizer_operator.objects.scheduling import build_affinity, build_queue_labels, build_topology_annotations
+from customizer_operator.plan.placement import find_mesh
 
 CONTAINER = "pytorch"
 """training-operator looks for a container of this name."""
@@ -50,25 +52,31 @@ def build_training(job: CustomizationJob, images: Images, attempt: int) -> Objec
     training-operator sets PET_NNODES and PET_NPROC_PER_NODE; the rank is the replica's index, and worker 0 is found
     by the name of its Service.
     """
-    name, outline = job.metadata.name, _outline(job)
+    name, outline, scheduling = job.metadata.name, _outline(job), job.spec.scheduling
     labels = build_job_labels(name, "training", attempt)
+    annotations = build_topology_annotations(scheduling, find_mesh(outline))
+    # Kueue starts what it admits. Where it does not run, nothing starts past its queue.
+    suspended = {"suspend": True} if scheduling.queue is not None else {}
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
         "metadata": {
             "name": attempt_name(name, attempt),
             "namespace": job.metadata.namespace,
-            "labels": labels,
+            "labels": {**labels, **build_queue_labels(scheduling)},
             "ownerReferences": [build_owner("CustomizationJob", job.metadata)],
         },
         "spec": {
             "nprocPerNode": str(outline.processes),
-            "runPolicy": {"backoffLimit": 0, "cleanPodPolicy": "Running"},
+            "runPolicy": {"backoffLimit": 0, "cleanPodPolicy": "Running", **suspended},
             "pytorchReplicaSpecs": {
                 "Worker": {
                     "replicas": outline.nodes,
                     "restartPolicy": "Never",
-                    "template": {"metadata": {"labels": labels}, "spec": _build_pod(job, images, attempt)},
+                    "template": {
+                        "metadata": {"labels": labels, **({"annotations": annotations} if annotations else {})},
+                        "spec": _build_pod(job, images, attempt),
+                    },
                 }
             },
         },
@@ -122,7 +130,7 @@ def _build_pod(job: CustomizationJob, images: Images, attempt: int) -> Object:
         ],
         grace_seconds=GRACE_SECONDS,
     )
-    return {**pod, **_spread(name, attempt)} if _outline(job).nodes > 1 else pod
+    return {**pod, **build_affinity(spec.scheduling, find_mesh(_outline(job)), name, attempt)}
 
 
 def _build_rendezvous(name: str, attempt: int) -> list[Object]:
@@ -154,21 +162,6 @@ def _build_workspace(compute: Compute) -> Object:
     if compute.workspace.storage_class_name is not None:
         claim["storageClassName"] = compute.workspace.storage_class_name
     return {"name": WORKSPACE_VOLUME, "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
-
-
-def _spread(name: str, attempt: int) -> Object:
-    """Prefers a node of its own for each pod of the attempt."""
-    term = {
-        "topologyKey": "kubernetes.io/hostname",
-        "labelSelector": {"matchLabels": {JOB_LABEL: name, ATTEMPT_LABEL: str(attempt)}},
-    }
-    return {
-        "affinity": {
-            "podAntiAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]
-            }
-        }
-    }
 
 
 def _outline(job: CustomizationJob) -> Outline:

@@ -82,6 +82,11 @@ def test_without_the_number_of_samples_the_steps_are_not_known(
             ["batch.globalBatchSize: 12", "parallelism.numNodes: 2"],
             id="nodes that do not divide the batch",
         ),
+        pytest.param(
+            {"parallelism": {"numNodes": 2, "numGpusPerNode": 4, "tensorParallelSize": 8}},
+            ["parallelism.numGpusPerNode: 8", "parallelism.tensorParallelSize: 4"],
+            id="a tensor-parallel group over two nodes",
+        ),
     ],
 )
 def test_what_does_not_work_is_refused_with_the_nearest_that_does(
@@ -89,7 +94,7 @@ def test_what_does_not_work_is_refused_with_the_nearest_that_does(
 ) -> None:
     code, text = plan(capsys, tmp_path, **automodel)
     assert code == 1
-    assert "batch.globalBatchSize must be a multiple" in text
+    assert "batch.globalBatchSize must be a multiple" in text or "a tensor-parallel group stays within a pod" in text
     offered = [line.strip().removeprefix("spec.automodel.") for line in text.splitlines() if line.startswith("    ")]
     assert offered == suggestions
 
