@@ -7,6 +7,7 @@ from pydantic import Field
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.base import Model
 from customizer_contract.errors import Reason
+from customizer_contract.shape import Dtype, ModelShape
 
 MESSAGE_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
@@ -75,6 +76,10 @@ class ModelFacts(Model):
     """Number of its weights."""
     context_length: int | None = None
     """Tokens that it can take."""
+    dtype: Dtype | None = None
+    """Data type of its weights."""
+    shape: ModelShape | None = None
+    """Its measures, where the configuration says them in the usual words."""
 
 
 class TrainingFacts(Model):

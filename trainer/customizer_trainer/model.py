@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.shape import Dtype, ModelShape
 from customizer_trainer.datasets.encoding import Tokenizer
 from customizer_trainer.datasets.formats import Format
 from customizer_trainer.storage.model_files import select_weights
@@ -24,8 +27,10 @@ class ModelConfig:
     architecture: str
     model_type: str
     context_length: int | None
-    dtype: str | None
-    """bfloat16, float16 or float32, as the configuration says; None when it does not."""
+    dtype: Dtype | None
+    """As the configuration says; None when it does not."""
+    shape: ModelShape | None = None
+    """None where the configuration uses other words than most."""
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -56,7 +61,34 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
         model_type=model_type,
         context_length=length if isinstance(length, int) else None,
         dtype=dtype if dtype in _DTYPES.values() else None,
+        shape=parse_shape(text),
     )
+
+
+def parse_shape(text: dict[str, Any]) -> ModelShape | None:
+    """Picks the measures of a decoder; None where one is missing or is no number."""
+    experts = _first(text, "num_local_experts", "num_experts", "n_routed_experts") or 0
+    try:
+        heads, hidden = text["num_attention_heads"], text["hidden_size"]
+        return ModelShape(
+            layers=text["num_hidden_layers"],
+            hidden_size=hidden,
+            intermediate_size=text["intermediate_size"],
+            attention_heads=heads,
+            key_value_heads=text.get("num_key_value_heads") or heads,
+            head_size=text.get("head_dim") or hidden // heads,
+            vocabulary_size=text["vocab_size"],
+            tied_embeddings=bool(text.get("tie_word_embeddings", False)),
+            experts=experts,
+            experts_per_token=_first(text, "num_experts_per_tok", "top_k_experts") or 0,
+            expert_size=_first(text, "moe_intermediate_size") or (text["intermediate_size"] if experts else 0),
+        )
+    except (KeyError, TypeError, ZeroDivisionError, ValidationError):
+        return None
+
+
+def _first(text: dict[str, Any], *names: str) -> Any:
+    return next((text[name] for name in names if text.get(name) is not None), None)
 
 
 def check_lora(config: ModelConfig) -> None:

@@ -7,7 +7,14 @@ import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.commands.preflight import check_model, check_output, warn_of_schedule
-from customizer_trainer.model import ModelConfig, check_lora, checkpoint_dtype, load_tokenizer, parse_config
+from customizer_trainer.model import (
+    ModelConfig,
+    check_lora,
+    checkpoint_dtype,
+    load_tokenizer,
+    parse_config,
+    parse_shape,
+)
 from tests.unit.trainer.conftest import build_job
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 2048}
@@ -37,6 +44,41 @@ CONFIGS: dict[str, tuple[dict[str, Any], ModelConfig]] = {
 @pytest.mark.parametrize(("document", "expected"), CONFIGS.values(), ids=CONFIGS.keys())
 def test_a_configuration_is_read(document: dict[str, Any], expected: ModelConfig) -> None:
     assert parse_config(document) == expected
+
+
+MEASURES = {
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "vocab_size": 49152,
+}
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
+    "as many heads of keys as of queries, where none are named": (MEASURES, {"key_value_heads": 9, "head_size": 64}),
+    "fewer of keys": ({**MEASURES, "num_key_value_heads": 3}, {"key_value_heads": 3}),
+    "heads of a size of their own": ({**MEASURES, "head_dim": 128}, {"head_size": 128, "query_size": 1152}),
+    "a head that is the embedding": ({**MEASURES, "tie_word_embeddings": True}, {"tied_embeddings": True}),
+    "experts": (
+        {**MEASURES, "num_experts": 64, "num_experts_per_tok": 8, "moe_intermediate_size": 768},
+        {"experts": 64, "experts_per_token": 8, "expert_size": 768},
+    ),
+    "experts as wide as the dense layers": (
+        {**MEASURES, "num_local_experts": 8, "num_experts_per_tok": 2},
+        {"experts": 8, "expert_size": 1536},
+    ),
+    "other words": ({"n_layer": 12, "n_head": 12, "n_embd": 768}, None),
+    "no number": ({**MEASURES, "vocab_size": "many"}, None),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SHAPES.values(), ids=SHAPES.keys())
+def test_a_models_measures_are_read(text: dict[str, Any], expected: dict[str, Any] | None) -> None:
+    shape = parse_shape(text)
+    if expected is None:
+        assert shape is None
+    else:
+        assert shape is not None
+        assert {name: getattr(shape, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(

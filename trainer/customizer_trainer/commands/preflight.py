@@ -45,7 +45,7 @@ def run(job: Job, workspace: Workspace) -> Result:
     check_weights(job.model.source, s3)
     config = read_config(settings)
     check_model(job, config)
-    facts = ModelFacts(architecture=config.architecture, context_length=config.context_length)
+    facts = describe_model(config)
     report_uri = join(job.work_uri, REPORT_FILE)
     data = fetch_job_data(job, s3, workspace)
     try:
@@ -63,6 +63,17 @@ def run(job: Job, workspace: Workspace) -> Result:
     report = Report(model=facts, dataset=dataset, warnings=warnings)
     s3.put(report_uri, report.to_json().encode())
     return Result(command="preflight", dataset=dataset, model=facts, warnings=warnings)
+
+
+def describe_model(config: ModelConfig) -> ModelFacts:
+    """Returns what is told of a model."""
+    return ModelFacts(
+        architecture=config.architecture,
+        parameters=config.shape.parameters if config.shape else None,
+        context_length=config.context_length,
+        dtype=config.dtype,
+        shape=config.shape,
+    )
 
 
 def check_output(job: Job, present: str | None, manifest: bytes | None) -> None:

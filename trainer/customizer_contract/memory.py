@@ -1,0 +1,211 @@
+"""How much memory a training takes on each GPU: an estimate from the model's numbers and the job's settings, pure.
+
+What it counts is what the backends hold at the fullest moment, which is when the backward pass of a micro batch
+begins. Measured trainings lie within a fifth of it.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from customizer_contract.automodel import Automodel
+from customizer_contract.base import Model
+from customizer_contract.outline import Outline
+from customizer_contract.shape import Dtype, ModelShape
+from customizer_contract.steps import data_parallel_size
+from customizer_contract.unsloth import Unsloth
+
+_BYTES: dict[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "bf16": 2, "fp16": 2, "fp32": 4}
+_FLOAT = 4
+Recomputes = Literal["no", "layers", "offloaded"]
+_RECOMPUTES: dict[str, Recomputes] = {"unsloth": "offloaded", "true": "layers", "false": "no"}
+_QUANTIZED_4_BIT = 0.53
+"""Half a byte, and the scales of its blocks."""
+_RESERVE = {"gpu": 2**30, "cpu": 400 * 2**20}
+"""What the libraries take before there is a model."""
+_RESERVE_SHARE = 0.1
+"""What the allocator cannot use."""
+
+
+class MemoryEstimate(Model):
+    """Memory that one GPU needs, in bytes, by what it holds. With device cpu: that one process needs."""
+
+    weights_bytes: int
+    """The model, its adapter included, and the layers that are gathered from other GPUs while they compute."""
+    gradients_bytes: int
+    """Gradients of what is trained."""
+    optimizer_bytes: int
+    """The optimizer's moments."""
+    activations_bytes: int
+    """What the forward pass of a micro batch keeps for the backward pass, logits included."""
+    reserve_bytes: int
+    """What libraries take and what the allocator cannot use."""
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        parts = (self.weights_bytes, self.gradients_bytes, self.optimizer_bytes, self.activations_bytes)
+        return sum(parts) + self.reserve_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Bytes a number, as a backend holds it."""
+
+    frozen: float
+    """A weight of a linear layer, when an adapter is trained beside it."""
+    trained: float
+    """A weight that is trained."""
+    moments: float
+    """The optimizer's numbers of a trained weight."""
+    computed: int
+    """A number of an activation."""
+    logit: float
+    """A logit, with its loss and gradient."""
+    recomputes: Recomputes = "no"
+    """Whether activations within layers are computed twice, and the layers' inputs wait in the host's memory."""
+    eager: bool = False
+    """Whether attention keeps its weights of every pair of tokens."""
+    sequence_parallel: bool = False
+    """Whether tensor-parallel GPUs share what lies between the matrices, too."""
+
+
+def estimate_memory(
+    shape: ModelShape,
+    dtype: Dtype,
+    settings: Automodel | Unsloth,
+    *,
+    device: Literal["gpu", "cpu"] = "gpu",
+    longest_sample: int | None = None,
+) -> MemoryEstimate:
+    """Estimates the memory of the GPU that needs most.
+
+    `dtype` is that of the checkpoint. Samples are padded to the longest of their batch, so that the longest one
+    counts where it is known, and maxSeqLength where it is not.
+    """
+    outline = settings.outline
+    costs = (
+        _costs_of_automodel(settings, dtype)
+        if isinstance(settings, Automodel)
+        else _costs_of_unsloth(settings, dtype, device)
+    )
+    spread = _Spread(outline, sharded=device == "gpu" or outline.model_parallel_size > 1)
+    length = min(outline.max_seq_length, longest_sample or outline.max_seq_length)
+    trained = _adapter_parameters(shape, settings) if outline.adapts else shape.parameters
+    trained_here = trained / spread.parts
+    weights = _count_weight_bytes(shape, spread, costs, adapts=outline.adapts)
+    gradients = trained_here * costs.trained
+    if outline.adapts:
+        weights += trained_here * costs.trained
+    elif spread.shards > 1:
+        # A layer's gradients are added up in full precision before each GPU keeps its share.
+        gradients += _FLOAT * shape.layer_parameters / spread.tensor
+    optimizer = trained_here * costs.moments
+    activations = _count_activations(shape, outline, costs, spread, length)
+    counted = weights + gradients + optimizer + activations
+    return MemoryEstimate(
+        weights_bytes=round(weights),
+        gradients_bytes=round(gradients),
+        optimizer_bytes=round(optimizer),
+        activations_bytes=round(activations),
+        reserve_bytes=round(_RESERVE[device] + _RESERVE_SHARE * counted),
+    )
+
+
+class _Spread:
+    """Over how many GPUs what is shared out."""
+
+    def __init__(self, outline: Outline, *, sharded: bool) -> None:
+        self.tensor = outline.tensor_parallel_size
+        self.pipeline = outline.pipeline_parallel_size
+        self.context = outline.context_parallel_size
+        self.expert = outline.expert_parallel_size
+        replicas = data_parallel_size(outline) * self.context
+        self.shards = replicas // outline.data_parallel_replicate_size if sharded else 1
+
+    @property
+    def parts(self) -> int:
+        """Counts the GPUs that share one copy of the weights."""
+        return self.tensor * self.pipeline * self.shards
+
+
+def _count_weight_bytes(shape: ModelShape, spread: _Spread, costs: _Costs, *, adapts: bool) -> float:
+    """Counts what the fullest GPU keeps of the model itself, and what it gathers of it while it computes."""
+    layer_size, end_size = (costs.frozen, costs.computed) if adapts else (costs.trained, costs.trained)
+    layers = -(-shape.layers // spread.pipeline) * shape.layer_parameters * layer_size
+    ends = shape.embedding_parameters * (1 if shape.tied_embeddings or spread.pipeline > 1 else 2) * end_size
+    held = (layers + ends) / spread.tensor / spread.shards
+    if spread.shards == 1:
+        return held
+    experts = shape.experts * 3 * shape.hidden_size * shape.expert_size
+    layer = (shape.layer_parameters - experts + experts / spread.expert) * layer_size
+    # The layer that computes and the one that comes next; the ends stay gathered from forward to backward.
+    return held + (2 * layer + ends) / spread.tensor
+
+
+def _count_activations(shape: ModelShape, outline: Outline, costs: _Costs, spread: _Spread, length: int) -> float:
+    # A pipeline works on one sample at a time, and begins as many as it has stages before the first one is back.
+    samples = outline.micro_batch_size if spread.pipeline == 1 else min(outline.micro_batch_size, spread.pipeline)
+    tokens = samples * length / spread.context
+    layers = -(-shape.layers // spread.pipeline)
+    inside = tokens * _layer_bytes(shape, costs, spread, length)
+    kept = tokens * shape.hidden_size * costs.computed
+    stored = {"no": layers * inside, "layers": inside + layers * kept, "offloaded": inside + kept}[costs.recomputes]
+    sample_tokens = tokens if spread.pipeline == 1 else length / spread.context
+    return stored + sample_tokens * shape.vocabulary_size / spread.tensor * costs.logit
+
+
+def _layer_bytes(shape: ModelShape, costs: _Costs, spread: _Spread, length: int) -> float:
+    """Counts what a decoder layer keeps of a token: inputs of norms in full precision, of projections, of products."""
+    size = costs.computed
+    norms = shape.hidden_size * (2 * _FLOAT + 4 * size)
+    attention = 4 * size * (shape.query_size + shape.key_value_size)
+    width = shape.experts_per_token * shape.expert_size if shape.experts else shape.intermediate_size
+    feed_forward = 4 * size * width
+    pairs = shape.attention_heads * length * (_FLOAT + 2 * size) if costs.eager else 0
+    return (
+        norms / (spread.tensor if costs.sequence_parallel else 1) + (attention + feed_forward + pairs) / spread.tensor
+    )
+
+
+def _adapter_parameters(shape: ModelShape, settings: Automodel | Unsloth) -> int:
+    lora = settings.training.lora
+    rank = 16 if lora is None else lora.rank
+    targets = (
+        ["*"] if lora is None or not lora.target_modules else [name.rpartition(".")[2] for name in lora.target_modules]
+    )
+    adapted = [each for each in shape.projections if any(fnmatchcase(each.name, target) for target in targets)]
+    return shape.layers * sum(rank * (each.inputs + each.outputs) * each.copies for each in adapted)
+
+
+def _costs_of_automodel(settings: Automodel, dtype: Dtype) -> _Costs:
+    training = settings.training
+    size = _BYTES[training.precision or dtype]
+    # Weights, gradients and moments are all of the type that the model was loaded in.
+    return _Costs(
+        frozen=size,
+        trained=size,
+        moments=2 * size,
+        computed=size,
+        logit=size + 2 * _FLOAT,
+        eager=training.attn_implementation == "eager",
+        sequence_parallel=settings.parallelism.sequence_parallel,
+    )
+
+
+def _costs_of_unsloth(settings: Unsloth, dtype: Dtype, device: Literal["gpu", "cpu"]) -> _Costs:
+    model, training = settings.model, settings.training
+    # The library's own choice is that of the checkpoint on a CPU, and 16 bits on a GPU.
+    size = _BYTES[model.dtype] if model.dtype in _BYTES else _BYTES[dtype] if device == "cpu" else 2
+    frozen = _QUANTIZED_4_BIT if model.load_in_4bit else 1 if model.load_in_8bit else size
+    adapts = training.finetuning_type == "lora"
+    moments = {"adamw_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0}.get(settings.optimizer.optim, 2 * _FLOAT)
+    return _Costs(
+        frozen=frozen,
+        # Adapters are trained in full precision, and so are all weights beside fp16.
+        trained=_FLOAT if adapts or settings.hardware.precision == "fp16" else size,
+        moments=moments,
+        computed=size,
+        logit=size,
+        recomputes=_RECOMPUTES[training.use_gradient_checkpointing],
+    )
