@@ -15,10 +15,12 @@ from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
 from customizer_operator.cache import Cache, take_in
 from customizer_operator.differences import is_within, merge_patch
 from customizer_operator.plan.plan import (
+    POD,
     Event,
     EventsOf,
     Exists,
     HttpGet,
+    LogOf,
     Plan,
     Question,
     Reference,
@@ -37,6 +39,8 @@ _TIMEOUT = (5, 30)
 _SERVED_MAX_AGE = 10.0
 _MEMORY = 600.0
 _LIST_LIMIT = 500
+_LOG_LINES = "40"
+_LOG_BYTES = 1 << 14
 _REFUSALS = (400, 403, 422)
 
 
@@ -221,11 +225,21 @@ class Cluster:
                 return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
             case Exists(resource, namespace, name):
                 return self._find(_path(resource, namespace, name))
+            case LogOf(namespace, pod, container):
+                return self._read_log(namespace, pod, container)
             case HttpGet(url, max_age):
                 return self._remember(question, now, max_age, lambda: self._pods.get(url))
             case Served(resource):
                 path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
                 return self._remember(question, now, _SERVED_MAX_AGE, lambda: self._knows(path, resource.plural))
+
+    def _read_log(self, namespace: str, pod: str, container: str) -> str | None:
+        query = {"container": container, "tailLines": _LOG_LINES}
+        status, data = self._send("GET", f"{_path(POD, namespace, pod)}/log", query=query)
+        if status != 200:
+            log.info("the log of pod %s/%s is not to be had: %s", namespace, pod, status)
+            return None
+        return data[-_LOG_BYTES:].decode(errors="replace")
 
     def _remember(self, question: Question, now: float, max_age: float, ask: Callable[[], object]) -> object:
         known = self._remembered.get(question)
@@ -256,6 +270,22 @@ class Cluster:
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        status, data = self._send(method, path, body=body, query=query, content_type=content_type)
+        answer: Any = _parse(data)
+        if not 200 <= status < 300:
+            raise ApiError(status, answer.get("message", ""))
+        return dict(answer)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> tuple[int, bytes]:
+        """Returns status and body of the apiserver's answer, whatever they are."""
         request = self._api.param_serialize(
             method,
             path,
@@ -266,13 +296,9 @@ class Cluster:
         )
         try:
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
-            data = response.read()
+            return response.status, response.read()
         except HTTPError as error:
             raise ApiError(0, f"the apiserver did not answer: {error}") from error
-        answer: Any = _parse(data)
-        if not 200 <= response.status < 300:
-            raise ApiError(response.status, answer.get("message", ""))
-        return dict(answer)
 
 
 def _parse(data: bytes) -> Any:

@@ -149,6 +149,10 @@ class CustomizationJobSpec(Model):
     """Who admits the pods, and which of them must be near each other."""
     failure_policy: FailurePolicy = FailurePolicy()
     """When the job is given up."""
+    active_deadline_seconds: int | None = Field(None, ge=1, le=31_536_000)
+    """Seconds that attempts may hold their nodes, all attempts together, before the job fails. Default: no limit."""
+    ttl_seconds_after_finished: int | None = Field(None, ge=0, le=31_536_000)
+    """Seconds after its end until the job is deleted; its artifact stays. Default: it is kept."""
     suspend: bool = False
     """Stops the job after a checkpoint; false again resumes it as a new attempt."""
 

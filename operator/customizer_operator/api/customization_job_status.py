@@ -77,6 +77,8 @@ class Attempt(Model):
     """1 for the first."""
     started_at: datetime
     """When its PyTorchJob was created."""
+    placed_at: datetime | None = None
+    """When all of its pods had a node."""
     running_at: datetime | None = None
     """When all of its pods first ran."""
     ended_at: datetime | None = None
@@ -93,8 +95,33 @@ class Attempt(Model):
     """Step of the checkpoint that it began with; absent when it began anew."""
     step: int | None = None
     """Newest step that it reached."""
+    lost_steps: int | None = None
+    """Steps that it had done and that were done again, since no checkpoint had them."""
+    lost_seconds: int | None = None
+    """Seconds that its end cost: until the next attempt ran, and those of the lost steps."""
     nodes: list[str] | None = None
     """Nodes that its pods ran on, by rank."""
+    failed_node: str | None = None
+    """Node of the pod that ended it."""
+    last_lines: str | None = Field(None, max_length=2048)
+    """Last lines of the log of the pod that ended it, if it left no better word; what may be secret is masked."""
+
+
+class JobReport(Model):
+    """What the job took, all attempts together."""
+
+    gpu_hours: float | None = None
+    """GPUs times hours for which pods held them; absent with device cpu."""
+    tokens_per_second_per_gpu: float | None = None
+    """Tokens a second and process, padding excluded, as rank 0 told it last."""
+    queued_seconds: int
+    """Seconds in which pods waited for nodes."""
+    idle_seconds: int
+    """Seconds in which pods held nodes and did not train yet: they fetched model, data and checkpoint."""
+    running_seconds: int
+    """Seconds in which all pods ran, steps that were lost included."""
+    restarted_seconds: int
+    """Seconds that ends of attempts cost: the sum of their lostSeconds."""
 
 
 class CustomizationJobStatus(Model):
@@ -118,6 +145,8 @@ class CustomizationJobStatus(Model):
     """Number of the newest attempt."""
     attempts: list[Attempt] | None = Field(None, max_length=200)
     """Every attempt so far, oldest first."""
+    report: JobReport | None = None
+    """What the job took; once it has ended."""
     artifact: ArtifactReference | None = None
     """The published result."""
     warnings: list[str] | None = Field(None, max_length=50)

@@ -64,6 +64,8 @@ class ConditionReason(StrEnum):
     """The manifest is written."""
     MAX_ATTEMPTS_REACHED = "MaxAttemptsReached"
     """failurePolicy.maxAttempts attempts failed."""
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """The attempts held nodes for longer than activeDeadlineSeconds."""
     SUSPENDED = "Suspended"
     """spec.suspend is true."""
     SUSPENDING = "Suspending"

@@ -1,13 +1,14 @@
 """Attempts: which there were, how one ended, whether and when the next one starts."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from customizer_contract.errors import CATALOGUE, ExitCode, Reason
 from customizer_contract.result import ArtifactReference, Problem
 from customizer_operator.api.customization_job_status import Attempt
-from customizer_operator.api.reasons import AttemptOutcome
+from customizer_operator.api.reasons import AttemptOutcome, ConditionReason
 from customizer_operator.plan.pods import End, Pod
 
 WORKER_LOST = "WorkerLost"
@@ -23,6 +24,8 @@ _PATIENCE = timedelta(seconds=15)
 """How long other ranks may take to tell that they failed earlier than the one that was heard first."""
 _FIRST_PAUSE = timedelta(seconds=10)
 _LAST_PAUSE = timedelta(seconds=300)
+_BAD_AFTER = 2
+"""Attempts that end on a node until the next ones avoid it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class Ending:
     message: str
     retryable: bool
     artifact: ArtifactReference | None = None
+    node: str | None = None
+    """Node of the pod that ended the attempt."""
+    silent: tuple[str, str] | None = None
+    """Pod and container that ended the attempt without a word: its log may tell more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,9 @@ def find_ending(
     if job.succeeded:
         return _preempted(RESULT_LOST, "The pods succeeded, but were gone before their result was read.")
     if (lost := _find_lost_worker(attempt, pods, replicas)) is not None:
-        return _preempted(WORKER_LOST, lost)
+        rank, message = lost
+        nodes = attempt.nodes or []
+        return replace(_preempted(WORKER_LOST, message), node=nodes[rank] if rank < len(nodes) else None)
     if job.failed:
         return Ending(AttemptOutcome.FAILED, TRAINING_JOB_FAILED, job.message, retryable=True)
     return None
@@ -117,6 +126,10 @@ def _failed_before(pod: Pod) -> tuple[bool, datetime, int, int]:
 
 def judge_pod(pod: Pod) -> Ending:
     """Returns what a failed pod means for its attempt. Exit code and catalogue decide, never the text."""
+    return replace(_judge(pod), node=pod.node)
+
+
+def _judge(pod: Pod) -> Ending:
     end = pod.failure
     if pod.disruption is not None:
         return _preempted(pod.disruption, f"Kubernetes took pod {pod.name} away ({pod.disruption}).")
@@ -140,11 +153,12 @@ def _judge_silent(pod: Pod, end: End) -> Ending:
         return _failed(Reason.OUT_OF_MEMORY, f"{what}: out of memory. {entry.remedy}", entry.retryable)
     final = end.exit_code in (ExitCode.BAD_JOB, ExitCode.BAD_INPUT)
     reason = Reason.JOB_FILE_INVALID if end.exit_code == ExitCode.BAD_JOB else Reason.CRASHED
-    return _failed(reason, f"{what}. {CATALOGUE[reason].remedy}", not final)
+    told = _failed(reason, f"{what}. {CATALOGUE[reason].remedy}", not final)
+    return replace(told, silent=(pod.name, end.container))
 
 
-def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> str | None:
-    """Names a worker that is missing or was made anew after the gang had begun to run.
+def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> tuple[int, str] | None:
+    """Returns rank and fate of a worker that is missing or was made anew after the gang had begun to run.
 
     training-operator makes a pod that was deleted anew, under the same name; its ranks would wait for ever for those
     that were left alone.
@@ -153,12 +167,12 @@ def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> s
         present = {pod.rank for pod in pods}
         missing = [rank for rank in range(replicas) if rank not in present]
         if missing:
-            return f"The pod of rank {missing[0]} is gone."
+            return missing[0], f"The pod of rank {missing[0]} is gone."
     begins = [began for pod in pods if (began := pod.started_at) is not None]
     for pod in pods:
         began_before = [moment for moment in begins if moment < pod.created_at]
         if began_before or (attempt.running_at is not None and pod.created_at > attempt.running_at):
-            return f"Pod {pod.name} was deleted and made anew while the others ran."
+            return pod.rank, f"Pod {pod.name} was deleted and made anew while the others ran."
     return None
 
 
@@ -182,6 +196,34 @@ def _failed(reason: Reason, message: str, retryable: bool) -> Ending:
 def count_failures(attempts: Sequence[Attempt]) -> int:
     """Counts the attempts that count against failurePolicy.maxAttempts."""
     return sum(attempt.outcome is AttemptOutcome.FAILED for attempt in attempts)
+
+
+def find_bad_nodes(attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """Returns the nodes on which an attempt ended twice or more; what Kubernetes took away says nothing of a node."""
+    ended = Counter(
+        attempt.failed_node
+        for attempt in attempts
+        if attempt.failed_node is not None
+        and (attempt.outcome is AttemptOutcome.FAILED or attempt.reason == WORKER_LOST)
+    )
+    return tuple(sorted(node for node, times in ended.items() if times >= _BAD_AFTER))
+
+
+def find_deadline(attempts: Sequence[Attempt], seconds: int | None, now: datetime) -> Ending | None:
+    """Returns the end of a job whose attempts have held nodes for too long."""
+    if seconds is None or measure_holding(attempts, now) < timedelta(seconds=seconds):
+        return None
+    message = (
+        f"The attempts held nodes for more than activeDeadlineSeconds ({seconds}): apply the job under another name"
+        " with a longer deadline; or with fewer steps, or more nodes."
+    )
+    return Ending(AttemptOutcome.FAILED, ConditionReason.DEADLINE_EXCEEDED, message, retryable=False)
+
+
+def measure_holding(attempts: Sequence[Attempt], now: datetime) -> timedelta:
+    """Returns how long pods held their nodes."""
+    held = [(a.ended_at or now) - a.placed_at for a in attempts if a.placed_at is not None]
+    return sum((max(span, timedelta()) for span in held), timedelta())
 
 
 def find_next_start(attempts: Sequence[Attempt]) -> datetime | None:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from customizer_operator.api.base import Object
 from customizer_operator.api.customization_job_status import CustomizationJobStatus
 from customizer_operator.api.reasons import ConditionReason
+from customizer_operator.objects.avoidance import avoid_nodes
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import build_config_map
 from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.preflight import build_preflight
 from customizer_operator.objects.training import build_training
+from customizer_operator.plan.attempts import find_bad_nodes
+from customizer_operator.plan.finished import ask_about_leftovers, finish
 from customizer_operator.plan.job_events import find_events
 from customizer_operator.plan.job_status import confirm, describe, describe_invalid
 from customizer_operator.plan.job_view import InvalidSpecError, JobView, parse_status, parse_view
@@ -44,8 +47,10 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
     except InvalidSpecError:
         return ()
     if is_over(view) is not None:
-        return ()
+        return ask_about_leftovers(view)
     decision = decide(view)
+    if decision.questions:
+        return decision.questions
     match decision.stage:
         case Stage.PREFLIGHT_DUE:
             return (view.config_map_question, view.preflight_question)
@@ -81,7 +86,9 @@ def plan_job(observed: Observed, images: Images) -> Plan:
         told = describe_invalid(previous, str(error), subject["metadata"]["generation"], observed.now)
         return Plan(status=_dump(told), events=find_events(previous, told, ()))
     if is_over(view) is not None:
-        return Plan(status=_dump(confirm(view.status, view.job.metadata.generation)))
+        remainder = finish(view)
+        status = _dump(confirm(view.status, view.job.metadata.generation))
+        return Plan(delete=remainder.delete, status=status, requeue_after=remainder.again_after)
     return _Planner(view, images).plan()
 
 
@@ -121,7 +128,9 @@ class _Planner:
                 wanted, question = build_preflight(view.job, self.images), view.preflight_question
             case Stage.ATTEMPT_DUE:
                 number = decision.due_attempt
-                wanted, question = build_training(view.job, self.images, number), view.training_job_question(number)
+                training = build_training(view.job, self.images, number)
+                wanted = avoid_nodes(training, find_bad_nodes(decision.attempts))
+                question = view.training_job_question(number)
                 if not self._answer(view.training_operator_question):
                     return missing, _no_training_operator()
             case _:

@@ -5,12 +5,18 @@ from datetime import datetime
 
 from customizer_contract.result import TrainingFacts
 from customizer_operator.api.base import Condition
-from customizer_operator.api.customization_job_status import Attempt, CustomizationJobStatus, JobProgress
+from customizer_operator.api.customization_job_status import (
+    Attempt,
+    CustomizationJobStatus,
+    JobProgress,
+    JobReport,
+)
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
 from customizer_operator.plan.batching import plan_training
 from customizer_operator.plan.conditions import Finding, Truth, date_conditions
 from customizer_operator.plan.job_view import JobView
 from customizer_operator.plan.lifecycle import Decision, Stage
+from customizer_operator.plan.losses import add_losses, report
 from customizer_operator.plan.progress import finish_progress, parse_progress, show_progress
 from customizer_operator.plan.waiting import Waiting
 
@@ -52,7 +58,7 @@ def describe(view: JobView, decision: Decision, waiting: Waiting | None, answer:
     outline = view.job.spec.outline
     plan = None if outline is None else plan_training(outline, samples)
     progress = _find_progress(view, decision, answer, plan.steps_per_epoch if plan is not None else None)
-    attempts = _add_progress(decision.attempts, answer)
+    attempts = add_losses(_add_progress(decision.attempts, answer))
     message = _find_message(decision, waiting, progress)
     warnings = list(dict.fromkeys([*(previous.warnings or ()), *decision.warnings]))
     artifact = decision.artifact or previous.artifact
@@ -68,10 +74,22 @@ def describe(view: JobView, decision: Decision, waiting: Waiting | None, answer:
         progress=progress,
         attempt=attempts[-1].number if attempts else None,
         attempts=_keep(attempts) or None,
+        report=_report(view, decision, attempts, progress),
         artifact=artifact,
         warnings=warnings[:_MOST_WARNINGS] or None,
         conditions=date_conditions(previous.conditions or (), findings, generation=generation, now=view.now),
     )
+
+
+def _report(
+    view: JobView, decision: Decision, attempts: Sequence[Attempt], progress: JobProgress | None
+) -> JobReport | None:
+    outline = view.job.spec.outline
+    if outline is None or not attempts or decision.stage not in (Stage.COMPLETE, Stage.FAILED):
+        return None
+    processes = outline.nodes * outline.processes
+    gpus = processes if view.job.spec.compute.device == "gpu" else 0
+    return report(attempts, progress=progress, gpus=gpus, processes=processes, now=view.now)
 
 
 def describe_invalid(

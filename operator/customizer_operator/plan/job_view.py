@@ -14,7 +14,8 @@ from customizer_operator.objects.names import attempt_name, config_map_name, is_
 from customizer_operator.objects.preflight import CONTAINER as PREFLIGHT_CONTAINER
 from customizer_operator.objects.training import CONTAINER as TRAINING_CONTAINER
 from customizer_operator.plan.attempts import TrainingJob
-from customizer_operator.plan.plan import CONFIG_MAP, JOB, POD, PYTORCH_JOB, Exists, Observed, Served
+from customizer_operator.plan.last_lines import quote_log
+from customizer_operator.plan.plan import CONFIG_MAP, JOB, POD, PYTORCH_JOB, Exists, LogOf, Observed, Served
 from customizer_operator.plan.pods import Pod, parse_pod
 
 
@@ -79,6 +80,15 @@ class JobView:
         """Returns the pods of an attempt, those of a namesake's attempt left out."""
         job = self.find_training_job(number)
         return [pod for pod in self.pods if pod.attempt == number and (job is None or pod.owner_uid == job.uid)]
+
+    def log_question(self, pod: str, container: str) -> LogOf:
+        """Asks what a container said last."""
+        return LogOf(self.job.metadata.namespace, pod, container)
+
+    def find_log(self, pod: str, container: str) -> str | None:
+        """Returns what a container said last, if that is known and is more than nothing."""
+        answer = self.observed.answers.get(self.log_question(pod, container))
+        return quote_log(answer) if isinstance(answer, str) else None
 
     @property
     def config_map_question(self) -> Exists:

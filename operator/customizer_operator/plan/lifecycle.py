@@ -12,10 +12,12 @@ from customizer_operator.plan.attempts import (
     Ending,
     TrainingJob,
     count_failures,
+    find_deadline,
     find_ending,
     find_next_start,
 )
 from customizer_operator.plan.job_view import JobView, Preflight, merge_attempts
+from customizer_operator.plan.plan import Question
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.preflight import judge_preflight
 
@@ -27,6 +29,9 @@ _FINISHED_JOB_GRACE = timedelta(minutes=5)
 
 _CLEAR_UP_SECONDS = 10.0
 """How often to look whether what must go has gone."""
+
+
+_LONGEST_MESSAGE = 2048
 
 
 class Stage(Enum):
@@ -71,6 +76,8 @@ class Decision:
     pause_seconds: float | None = None
     ended_now: tuple[Attempt, ...] = field(default=())
     """Attempts whose end this very decision found."""
+    questions: tuple[Question, ...] = ()
+    """What would tell more of the end that this decision found."""
 
     @property
     def due_attempt(self) -> int:
@@ -146,7 +153,10 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
         return _decide_after(view, history, job, so_far)
     if ending is None and view.job.spec.suspend:
         ending = Ending(AttemptOutcome.SUSPENDED, "Suspended", "spec.suspend is true.", retryable=True)
+    ending = ending or find_deadline(history, view.job.spec.active_deadline_seconds, view.now)
     if ending is not None:
+        question = () if ending.silent is None else (view.log_question(*ending.silent),)
+        so_far = replace(so_far, questions=question)
         return _conclude(view, history, _end(current, ending, pods, view), so_far, _find_warnings(pods))
     return replace(so_far, stage=_find_stage(pods, view.replicas), attempts=history)
 
@@ -231,6 +241,8 @@ def _observe_attempt(attempt: Attempt, pods: Sequence[Pod], view: JobView) -> At
     nodes = [pod.node for pod in sorted(pods, key=lambda pod: pod.rank) if pod.node is not None]
     if len(nodes) == view.replicas:
         update["nodes"] = nodes
+    if attempt.placed_at is None and len(nodes) == view.replicas:
+        update["placed_at"] = max(pod.placed_at or pod.started_at or view.now for pod in pods)
     return attempt.model_copy(update=update)
 
 
@@ -240,10 +252,14 @@ def _end(attempt: Attempt, ending: Ending, pods: Sequence[Pod], view: JobView) -
     update: dict[str, object] = {
         "outcome": ending.outcome,
         "reason": ending.reason,
-        "message": ending.message[:2048] or None,
+        "message": ending.message[:_LONGEST_MESSAGE] or None,
         "retryable": ending.retryable,
+        "failed_node": ending.node,
         "ended_at": max(finished) if finished and ending.outcome is AttemptOutcome.SUCCEEDED else view.now,
     }
+    if ending.silent is not None and (lines := view.find_log(*ending.silent)) is not None:
+        update["last_lines"] = lines
+        update["message"] = f"{ending.message} It said last: {lines.splitlines()[-1]}"[:_LONGEST_MESSAGE]
     if training:
         update["step"] = max(facts.step for facts in training)
         update["resumed_from_step"] = training[0].resumed_from_step

@@ -111,7 +111,16 @@ class Exists:
     name: str
 
 
-Question = EventsOf | HttpGet | Served | Exists
+@dataclass(frozen=True, slots=True)
+class LogOf:
+    """Asks for the last lines of a container's log. Answer: text, None when there is none to be had."""
+
+    namespace: str
+    pod: str
+    container: str
+
+
+Question = EventsOf | HttpGet | Served | Exists | LogOf
 """What a decision needs beyond the caches."""
 
 

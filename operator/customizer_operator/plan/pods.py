@@ -51,6 +51,8 @@ class Pod:
     ends: tuple[End, ...]
     """Init containers first; only those that have ended."""
     raw: Object
+    placed_at: datetime | None = None
+    """When it was given its node."""
 
     @property
     def failure(self) -> End | None:
@@ -104,6 +106,7 @@ def parse_pod(item: Object, container: str) -> Pod:
             if "terminated" in entry.get("state", {})
         ),
         raw=item,
+        placed_at=_find_placement(status),
     )
 
 
@@ -129,6 +132,13 @@ def parse_result(message: str) -> Result | None:
         return Result.model_validate_json(message, extra="ignore")
     except ValidationError:
         return None
+
+
+def _find_placement(status: dict[str, Any]) -> datetime | None:
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "True":
+            return parse_time(condition.get("lastTransitionTime"))
+    return None
 
 
 def _find_disruption(status: dict[str, Any]) -> str | None:

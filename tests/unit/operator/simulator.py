@@ -25,6 +25,7 @@ from customizer_operator.plan.plan import (
     EventsOf,
     Exists,
     HttpGet,
+    LogOf,
     Plan,
     Question,
     Resource,
@@ -47,6 +48,8 @@ class World:
         self.events: dict[tuple[str, str, str], Event] = {}
         self.served: set[Resource] = {PYTORCH_JOB}
         self.progress: object = None
+        self.logs: dict[tuple[str, str], str] = {}
+        """By pod and container."""
         self.refusal: str | None = None
         self.kubernetes_events: dict[str, list[Object]] = {}
         self.effects = 0
@@ -167,6 +170,8 @@ class World:
                 return self.kubernetes_events.get(uid, [])
             case HttpGet():
                 return self.progress
+            case LogOf(_, pod, container):
+                return self.logs.get((pod, container))
 
     def _delete(self, place: Place, uid: str) -> None:
         item = self.objects.get(place)

@@ -201,6 +201,38 @@ def test_what_kubernetes_takes_away_does_not_count_and_is_resumed_at_once(
     assert has(world, PYTORCH_JOB, "tickets-a2")
 
 
+def test_a_pod_that_ended_without_a_word_is_quoted_from_its_log() -> None:
+    world = with_dataset(new_world())
+    first, second = with_running(world)
+    world.logs[second, "pytorch"] = "loading\nHF_TOKEN=hf_abcdefghijkl\nSegmentation fault\n"
+    world.end_pod(second, 139)
+    world.now += timedelta(seconds=2)
+    world.end_pod(first, 1)
+    world.run(20)
+    attempt = world.status["attempts"][0]
+    assert attempt["lastLines"] == "loading\nHF_TOKEN=***\nSegmentation fault"
+    assert attempt["message"].endswith("It said last: Segmentation fault")
+    assert attempt["failedNode"] == "node-1"
+
+
+def test_a_node_on_which_two_attempts_failed_is_avoided_by_the_next_one() -> None:
+    world = with_dataset(new_world(failurePolicy={"maxAttempts": 5}))
+    terms = []
+    for number in (1, 2, 3):
+        item = world.objects[PYTORCH_JOB, f"tickets-a{number}"]
+        affinity = item["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["affinity"]
+        terms.append(affinity.get("nodeAffinity"))
+        first, second = with_running(world, number)
+        world.end_pod(second, 1, samples.failed(Reason.CRASHED))
+        world.end_pod(first, 1, samples.failed(Reason.PEER_LOST))
+        world.set_conditions((PYTORCH_JOB, f"tickets-a{number}"), "Failed")
+        world.run(60)
+    assert terms[:2] == [None, None]
+    preferred = terms[2]["preferredDuringSchedulingIgnoredDuringExecution"]
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]}]
+    assert preferred == [{"weight": 100, "preference": {"matchFields": fields}}]
+
+
 def test_a_worker_made_anew_ends_the_attempt_and_the_next_waits_until_all_pods_are_gone() -> None:
     world = with_dataset(new_world())
     first, second = with_running(world)
