@@ -15,12 +15,14 @@ from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
 from customizer_operator.cache import Cache, take_in
 from customizer_operator.differences import is_within, merge_patch
 from customizer_operator.plan.plan import (
+    NODE,
     POD,
     Event,
     EventsOf,
     Exists,
     HttpGet,
     LogOf,
+    NodeLabels,
     Plan,
     Question,
     Reference,
@@ -37,6 +39,8 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 
 _TIMEOUT = (5, 30)
 _SERVED_MAX_AGE = 10.0
+_NODES_MAX_AGE = 60.0
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _MEMORY = 600.0
 _LIST_LIMIT = 500
 _LOG_LINES = "40"
@@ -229,6 +233,8 @@ class Cluster:
                 return self._read_log(namespace, pod, container)
             case HttpGet(url, max_age):
                 return self._remember(question, now, max_age, lambda: self._pods.get(url))
+            case NodeLabels():
+                return self._remember(question, now, _NODES_MAX_AGE, self._read_node_labels)
             case Served(resource):
                 path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
                 return self._remember(question, now, _SERVED_MAX_AGE, lambda: self._knows(path, resource.plural))
@@ -248,6 +254,11 @@ class Cluster:
         answer = ask()
         self._remembered[question] = (now, answer)
         return answer
+
+    def _read_node_labels(self) -> dict[str, dict[str, str]]:
+        """Lists the metadata of the nodes; the apiserver leaves the rest out."""
+        nodes = self._call("GET", _path(NODE, None), accept=_METADATA_ONLY)["items"]
+        return {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
 
     def _knows(self, path: str, plural: str) -> bool:
         found = self._find(path)
@@ -269,8 +280,9 @@ class Cluster:
         body: Object | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
-        status, data = self._send(method, path, body=body, query=query, content_type=content_type)
+        status, data = self._send(method, path, body=body, query=query, content_type=content_type, accept=accept)
         answer: Any = _parse(data)
         if not 200 <= status < 300:
             raise ApiError(status, answer.get("message", ""))
@@ -284,13 +296,14 @@ class Cluster:
         body: Object | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> tuple[int, bytes]:
         """Returns status and body of the apiserver's answer, whatever they are."""
         request = self._api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

@@ -153,6 +153,9 @@ class CustomizationJobSpec(Model):
     """Seconds that attempts may hold their nodes, all attempts together, before the job fails. Default: no limit."""
     ttl_seconds_after_finished: int | None = Field(None, ge=0, le=31_536_000)
     """Seconds after its end until the job is deleted; its artifact stays. Default: it is kept."""
+    plan_only: bool = False
+    """Stops after preflight, with the plan in the status and no GPU held; false again trains. Without effect once an
+    attempt has started."""
     suspend: bool = False
     """Stops the job after a checkpoint; false again resumes it as a new attempt."""
 

@@ -10,6 +10,49 @@ from customizer_operator.api.base import Conditions
 from customizer_operator.api.reasons import AttemptOutcome
 
 
+class PlannedGroup(Model):
+    """Pods that one parallelism wants near each other: what is asked of the scheduler."""
+
+    parallelism: str
+    """Tensor, Context, Expert or Shard."""
+    groups: int
+    """Number of such groups."""
+    pods: int
+    """Pods of each; the first group holds the lowest ranks."""
+    domain: str
+    """What the pods of a group share: Node, FastDomain or Block; Any where the spec names no label."""
+    label: str | None = None
+    """Node label whose value they share."""
+    required: bool
+    """Whether the attempt rather waits than runs without."""
+
+
+class GrantedGroup(Model):
+    """Where the pods of one group run."""
+
+    parallelism: str
+    """Tensor, Context, Expert or Shard."""
+    group: int
+    """0 for the group of the lowest ranks."""
+    nodes: list[str] = Field(max_length=1024)
+    """Nodes of its pods, by rank."""
+    domains: list[str] | None = Field(None, max_length=1024)
+    """Values of the label on those nodes; more than one: the group crosses domains."""
+
+
+class GrantedPlacement(Model):
+    """Where the pods of an attempt run, by what was asked for."""
+
+    attempt: int
+    """Number of the attempt."""
+    groups: list[GrantedGroup] | None = Field(None, max_length=128)
+    """Groups of several pods, those that cross domains first; at most 128."""
+    crossing: int
+    """Groups whose pods lie in several domains."""
+    tensor_parallel_crosses_nodes: bool
+    """Whether tensor-parallel groups span nodes."""
+
+
 class TrainingPlan(Model):
     """How the work is spread and how long it is."""
 
@@ -35,6 +78,14 @@ class TrainingPlan(Model):
     """Optimizer steps of an epoch; known after preflight."""
     total_steps: int | None = None
     """Optimizer steps of the training; known after preflight."""
+    tokens_per_step: int | None = None
+    """Tokens of an optimizer step, at most."""
+    estimated_memory_per_gpu: str | None = None
+    """Memory that a GPU needs, estimated from preflight's facts; of a process with device cpu."""
+    model_size: str | None = None
+    """Weights that each pod fetches, about; known after preflight."""
+    placement: list[PlannedGroup] | None = Field(None, max_length=8)
+    """Pods that should be near each other."""
 
 
 class JobProgress(Model):
@@ -135,6 +186,8 @@ class CustomizationJobStatus(Model):
     """What goes on, or what to do."""
     plan: TrainingPlan | None = None
     """How the work is spread and how long it is."""
+    placement: GrantedPlacement | None = None
+    """Where the pods of the newest attempt run, by what plan.placement asks for."""
     dataset: DatasetFacts | None = None
     """What preflight found in the data."""
     model: ModelFacts | None = None

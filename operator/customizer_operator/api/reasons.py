@@ -72,6 +72,8 @@ class ConditionReason(StrEnum):
     """spec.suspend is true; pods save a checkpoint and stop."""
     NOT_SUSPENDED = "NotSuspended"
     """spec.suspend is false."""
+    PLAN_ONLY = "PlanOnly"
+    """spec.planOnly is true."""
     UNSCHEDULABLE = "Unschedulable"
     """No node fits a pod."""
     SECRET_MISSING = "SecretMissing"  # noqa: S105

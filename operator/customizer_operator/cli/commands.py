@@ -8,18 +8,25 @@ from collections.abc import Sequence
 
 import yaml
 
-from customizer_contract.outline import Outline
 from customizer_operator.api.base import Object, Resource
 from customizer_operator.api.customization_job import CustomizationJob, CustomizationJobSpec
-from customizer_operator.api.customization_job_status import TrainingPlan
+from customizer_operator.api.customization_job_status import PlannedGroup, TrainingPlan
 from customizer_operator.cli.admission import Verdict, admit, find_kind
 from customizer_operator.cli.documents import UnreadableError, read
 from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job
 from customizer_operator.cli.suggestions import suggest
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.batching import plan_training
+from customizer_operator.plan.placement import Domain
 
 FINE, REFUSED, NO_ANSWER = 0, 1, 2
+
+_UNKNOWN = {
+    "steps_per_epoch": "Give --samples N.",
+    "total_steps": "Give --samples N.",
+    "estimated_memory_per_gpu": "Preflight estimates it.",
+    "model_size": "Preflight reads it.",
+}
 
 Judged = tuple[type[Resource], Verdict]
 
@@ -95,11 +102,11 @@ def _plan(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
         if refused := _tell_refusals(kind, verdict):
             lines += refused
             continue
-        outline = _find_outline(verdict.item) if kind is CustomizationJob else None
-        if outline is None:
+        plan = _find_plan(verdict.item, chosen.samples) if kind is CustomizationJob else None
+        if plan is None:
             lines.append(f"{_name(kind, verdict.item)}: trains nothing")
             continue
-        lines += [_name(kind, verdict.item), *_tell_plan(outline, chosen.samples)]
+        lines += [_name(kind, verdict.item), *_tell_plan(plan)]
     return lines
 
 
@@ -129,22 +136,29 @@ def _tell_refusals(kind: type[Resource], verdict: Verdict) -> list[str]:
     return lines
 
 
-def _find_outline(item: Object) -> Outline | None:
-    return CustomizationJobSpec.model_validate(item["spec"]).outline
+def _find_plan(item: Object, samples: int | None) -> TrainingPlan | None:
+    return plan_training(CustomizationJobSpec.model_validate(item["spec"]), samples=samples)
 
 
-def _tell_plan(outline: Outline, samples: int | None) -> list[str]:
-    plan = plan_training(outline, samples)
-    rows = [
-        (field.alias or name, getattr(plan, name), field.description or "")
-        for name, field in TrainingPlan.model_fields.items()
-    ]
-    tokens = outline.global_batch_size * outline.max_seq_length
-    rows.append(("tokensPerStep", tokens, "Tokens of an optimizer step, at most."))
-    return [
-        f"  {name:26} {'-' if value is None else value!s:>12}  {'Give --samples N.' if value is None else words}"
-        for name, value, words in rows
-    ]
+def _tell_plan(plan: TrainingPlan) -> list[str]:
+    lines = []
+    for name, field in TrainingPlan.model_fields.items():
+        value = getattr(plan, name)
+        if name == "placement":
+            continue
+        words = _UNKNOWN.get(name, "") if value is None else field.description or ""
+        lines.append(f"  {field.alias or name:26} {'-' if value is None else value!s:>12}  {words}")
+    return [*lines, *(_tell_group(group) for group in plan.placement or ())]
+
+
+def _tell_group(group: PlannedGroup) -> str:
+    number = f"{group.groups} x {group.pods}"
+    pods = "pods each" if group.pods > 1 else "pod each"
+    if group.label is None:
+        where = "within the node" if group.domain == Domain.NODE else "anywhere: no label is named that tells more"
+    else:
+        where = f"{'within' if group.required else 'rather within'} one value of {group.label}"
+    return f"  {f'placement {group.parallelism}':26} {number:>12}  {pods}, {where}"
 
 
 def _dump(item: Object) -> str:

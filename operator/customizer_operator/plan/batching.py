@@ -1,13 +1,31 @@
-"""How the work is spread over processes, and how many steps it takes."""
+"""How the work is spread over processes, how long it is, and what it takes of each GPU and of the network."""
 
-from customizer_contract.outline import Outline
+from customizer_contract.memory import estimate_memory
+from customizer_contract.result import DatasetFacts, ModelFacts
 from customizer_contract.steps import count_steps, data_parallel_size, gradient_accumulation_steps
-from customizer_operator.api.customization_job_status import TrainingPlan
+from customizer_operator.api.customization_job import CustomizationJobSpec
+from customizer_operator.api.customization_job_status import PlannedGroup, TrainingPlan
+from customizer_operator.plan.placement import find_groups, find_mesh
+
+_GIB = 2**30
+_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
-def plan_training(outline: Outline, training_samples: int | None) -> TrainingPlan:
-    """Returns the plan; its steps are known once preflight has counted the samples."""
-    steps = None if training_samples is None else count_steps(outline, training_samples)
+def plan_training(
+    spec: CustomizationJobSpec,
+    *,
+    samples: int | None = None,
+    dataset: DatasetFacts | None = None,
+    model: ModelFacts | None = None,
+) -> TrainingPlan | None:
+    """Returns the plan, None without a backend. Steps follow from preflight's facts, or from a number of samples."""
+    outline = spec.outline
+    if outline is None:
+        return None
+    training = dataset.training.samples if dataset is not None else samples
+    steps = None if training is None else count_steps(outline, training)
+    mesh = find_mesh(outline)
+    groups = find_groups(mesh, spec.scheduling.topology)
     return TrainingPlan(
         nodes=outline.nodes,
         gpus_per_node=outline.processes,
@@ -20,4 +38,38 @@ def plan_training(outline: Outline, training_samples: int | None) -> TrainingPla
         gradient_accumulation_steps=gradient_accumulation_steps(outline),
         steps_per_epoch=None if steps is None else steps.per_epoch,
         total_steps=None if steps is None else steps.total,
+        tokens_per_step=outline.global_batch_size * outline.max_seq_length,
+        estimated_memory_per_gpu=_estimate_memory(spec, dataset, model),
+        model_size=_measure_model(model),
+        placement=[
+            PlannedGroup(
+                parallelism=group.parallelism,
+                groups=group.count,
+                pods=group.size,
+                domain=group.domain,
+                label=group.label,
+                required=group.required,
+            )
+            for group in groups
+        ]
+        or None,
     )
+
+
+def _estimate_memory(spec: CustomizationJobSpec, dataset: DatasetFacts | None, model: ModelFacts | None) -> str | None:
+    settings = spec.automodel or spec.unsloth
+    if settings is None or model is None or model.shape is None or model.dtype is None:
+        return None
+    longest = None if dataset is None else dataset.training.lengths.max
+    estimate = estimate_memory(model.shape, model.dtype, settings, device=spec.compute.device, longest_sample=longest)
+    return _write_size(estimate.total_bytes)
+
+
+def _measure_model(model: ModelFacts | None) -> str | None:
+    if model is None or model.parameters is None or model.dtype is None:
+        return None
+    return _write_size(model.parameters * _BYTES[model.dtype])
+
+
+def _write_size(number: int) -> str:
+    return f"{number / _GIB:.1f}Gi"

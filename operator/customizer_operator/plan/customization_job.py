@@ -14,6 +14,7 @@ from customizer_operator.objects.preflight import build_preflight
 from customizer_operator.objects.training import build_training
 from customizer_operator.plan.attempts import find_bad_nodes
 from customizer_operator.plan.finished import ask_about_leftovers, finish
+from customizer_operator.plan.granted import ask_for_nodes
 from customizer_operator.plan.job_events import find_events
 from customizer_operator.plan.job_status import confirm, describe, describe_invalid
 from customizer_operator.plan.job_view import InvalidSpecError, JobView, parse_status, parse_view
@@ -64,6 +65,7 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
             return (
                 *_ask_about_pods(view, decision),
                 *_ask_about_training_job(view, decision),
+                *ask_for_nodes(view, decision.attempts),
                 view.config_map_question,
             )
         case Stage.ENDING:
@@ -71,7 +73,7 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
             return (*pods, *_ask_about_training_job(view, decision))
         case Stage.RUNNING:
             question = _progress_question(view, decision)
-            return () if question is None else (question,)
+            return (*(() if question is None else (question,)), *ask_for_nodes(view, decision.attempts))
         case _:
             return ()
 

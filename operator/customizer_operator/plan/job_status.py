@@ -14,6 +14,7 @@ from customizer_operator.api.customization_job_status import (
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
 from customizer_operator.plan.batching import plan_training
 from customizer_operator.plan.conditions import Finding, Truth, date_conditions
+from customizer_operator.plan.granted import find_placement
 from customizer_operator.plan.job_view import JobView
 from customizer_operator.plan.lifecycle import Decision, Stage
 from customizer_operator.plan.losses import add_losses, report
@@ -30,6 +31,7 @@ _WORDS = {
     Stage.ENDING: "Stopping",
     Stage.PAUSING: "Retrying",
     Stage.SUSPENDED: "Suspended",
+    Stage.PLANNED: "Planned",
     Stage.COMPLETE: "Complete",
     Stage.FAILED: "Failed",
 }
@@ -42,6 +44,7 @@ _MESSAGES = {
     Stage.RUNNING: "All pods run.",
     Stage.ENDING: "The attempt has ended; its last pods are stopping.",
     Stage.SUSPENDED: "spec.suspend is true; set it to false to go on.",
+    Stage.PLANNED: "spec.planOnly is true and status.plan stands; set it to false to train.",
     Stage.COMPLETE: "The job is complete; it starts no pods any more.",
     Stage.FAILED: "The job was given up; it starts no pods any more.",
 }
@@ -54,9 +57,8 @@ def describe(view: JobView, decision: Decision, waiting: Waiting | None, answer:
     """Returns the whole status. `answer` is what rank 0 said of its progress, None if nothing."""
     previous = view.status
     dataset = decision.dataset or previous.dataset
-    samples = None if dataset is None else dataset.training.samples
-    outline = view.job.spec.outline
-    plan = None if outline is None else plan_training(outline, samples)
+    model = decision.model or previous.model
+    plan = plan_training(view.job.spec, dataset=dataset, model=model)
     progress = _find_progress(view, decision, answer, plan.steps_per_epoch if plan is not None else None)
     attempts = add_losses(_add_progress(decision.attempts, answer))
     message = _find_message(decision, waiting, progress)
@@ -69,8 +71,9 @@ def describe(view: JobView, decision: Decision, waiting: Waiting | None, answer:
         state=_find_state(view, decision, waiting),
         message=message,
         plan=plan,
+        placement=find_placement(view, decision.attempts) or previous.placement,
         dataset=dataset,
-        model=decision.model or previous.model,
+        model=model,
         progress=progress,
         attempt=attempts[-1].number if attempts else None,
         attempts=_keep(attempts) or None,
@@ -129,7 +132,7 @@ def find_conditions(view: JobView, decision: Decision, waiting: Waiting | None, 
     over = stage in (Stage.COMPLETE, Stage.FAILED)
     stuck = waiting is not None and waiting.needs_help
     failure = decision.failure
-    reconciling = not over and stage is not Stage.SUSPENDED
+    reconciling = not over and stage not in (Stage.SUSPENDED, Stage.PLANNED)
     why: str = waiting.reason if waiting is not None else ConditionReason.AS_EXPECTED
     if failure is not None:
         why = failure.reason
@@ -189,6 +192,8 @@ def _admitted(stage: Stage, waiting: Waiting | None, message: str) -> Finding:
             return Finding(kind, "False", ConditionReason.FINISHED, _MESSAGES[stage])
         case Stage.SUSPENDED:
             return Finding(kind, "False", ConditionReason.SUSPENDED, message)
+        case Stage.PLANNED:
+            return Finding(kind, "False", ConditionReason.PLAN_ONLY, message)
         case Stage.ENDING | Stage.PAUSING:
             return Finding(kind, "False", ConditionReason.BETWEEN_ATTEMPTS, message)
         case _:
@@ -206,6 +211,8 @@ def _running(stage: Stage, message: str) -> Finding:
             return Finding(kind, "False", ConditionReason.FINISHED, _MESSAGES[stage])
         case Stage.SUSPENDED:
             return Finding(kind, "False", ConditionReason.SUSPENDED, message)
+        case Stage.PLANNED:
+            return Finding(kind, "False", ConditionReason.PLAN_ONLY, message)
         case Stage.ENDING:
             return Finding(kind, "False", ConditionReason.ATTEMPT_ENDING, message)
         case Stage.PAUSING:

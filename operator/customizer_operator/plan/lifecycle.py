@@ -46,6 +46,7 @@ class Stage(Enum):
     ENDING = auto()
     PAUSING = auto()
     SUSPENDED = auto()
+    PLANNED = auto()
     COMPLETE = auto()
     FAILED = auto()
 
@@ -129,8 +130,7 @@ def _decide_preflight(view: JobView) -> Decision:
 
 def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -> Decision:
     if not attempts:
-        stage = Stage.SUSPENDED if view.job.spec.suspend else _wait_for_pods(view, Stage.ATTEMPT_DUE)
-        return replace(so_far, stage=stage)
+        return replace(so_far, stage=_find_first_stage(view))
     current = attempts[-1]
     pods = view.find_pods(current.number)
     job = view.find_training_job(current.number)
@@ -199,6 +199,12 @@ def _decide_after(view: JobView, history: tuple[Attempt, ...], job: TrainingJob 
         pause = (start - view.now).total_seconds()
         return replace(so_far, stage=Stage.PAUSING, attempts=history, pause_seconds=pause)
     return replace(so_far, stage=Stage.ATTEMPT_DUE, attempts=history)
+
+
+def _find_first_stage(view: JobView) -> Stage:
+    if view.job.spec.suspend:
+        return Stage.SUSPENDED
+    return Stage.PLANNED if view.job.spec.plan_only else _wait_for_pods(view, Stage.ATTEMPT_DUE)
 
 
 def _wait_for_pods(view: JobView, stage: Stage) -> Stage:

@@ -24,6 +24,7 @@ class Resource:
 
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+NODE = Resource("", "v1", "nodes", "Node")
 POD = Resource("", "v1", "pods", "Pod")
 SERVICE = Resource("", "v1", "services", "Service")
 JOB = Resource("batch", "v1", "jobs", "Job")
@@ -120,7 +121,12 @@ class LogOf:
     container: str
 
 
-Question = EventsOf | HttpGet | Served | Exists | LogOf
+@dataclass(frozen=True, slots=True)
+class NodeLabels:
+    """Asks for the labels of all nodes. Answer: by node; reused for a minute."""
+
+
+Question = EventsOf | HttpGet | Served | Exists | LogOf | NodeLabels
 """What a decision needs beyond the caches."""
 
 

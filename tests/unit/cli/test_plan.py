@@ -47,6 +47,17 @@ def test_a_job_is_told_in_numbers(capsys: pytest.CaptureFixture[str], tmp_path: 
     }
 
 
+def test_placement_is_told_by_group(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    spread = {"numNodes": 4, "numGpusPerNode": 4, "tensorParallelSize": 4, "pipelineParallelSize": 2}
+    code, text = plan(capsys, tmp_path, parallelism=spread, batch={"globalBatchSize": 16, "microBatchSize": 2})
+    assert code == 0
+    told = [" ".join(line.split()) for line in text.splitlines() if "placement" in line]
+    assert told == [
+        "placement Tensor 4 x 1 pod each, within the node",
+        "placement Shard 2 x 2 pods each, anywhere: no label is named that tells more",
+    ]
+
+
 def test_a_job_of_unsloth_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     example = Path(__file__).parents[3] / "manifests" / "examples" / "customization-job-unsloth.yaml"
     assert main(["plan", "-f", str(example), "--samples=1000"]) == 0

@@ -26,6 +26,7 @@ from customizer_operator.plan.plan import (
     Exists,
     HttpGet,
     LogOf,
+    NodeLabels,
     Plan,
     Question,
     Resource,
@@ -50,6 +51,7 @@ class World:
         self.progress: object = None
         self.logs: dict[tuple[str, str], str] = {}
         """By pod and container."""
+        self.nodes: dict[str, dict[str, str]] = {}
         self.refusal: str | None = None
         self.kubernetes_events: dict[str, list[Object]] = {}
         self.effects = 0
@@ -172,6 +174,8 @@ class World:
                 return self.progress
             case LogOf(_, pod, container):
                 return self.logs.get((pod, container))
+            case NodeLabels():
+                return self.nodes
 
     def _delete(self, place: Place, uid: str) -> None:
         item = self.objects.get(place)
