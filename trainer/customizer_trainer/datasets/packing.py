@@ -50,7 +50,7 @@ def count_packs(counts: Mapping[int, int], size: int) -> int:
 
 
 def pack(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:
-    """Packs samples of these lengths; returns the numbers of the samples of each pack, the same for the same lengths."""
+    """Packs samples of these lengths; returns the numbers of the samples of each pack."""
     order = np.argsort(lengths, kind="stable")
     distinct, starts, counts = np.unique(lengths[order], return_index=True, return_counts=True)
     next_of = dict(zip(distinct.tolist(), starts.tolist(), strict=True))
