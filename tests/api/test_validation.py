@@ -45,6 +45,33 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (_unsloth(schedule={"warmupSteps": 3, "warmupRatio": 0.0}), "name either warmupSteps or warmupRatio"),
     (_unsloth(training={"useGradientCheckpointing": True}), "must be of type string"),
+    (_unsloth(model={"ropeScaling": {"ropeType": "dynamic", "factor": 2}}), "Unsupported value"),
+    (_unsloth(model={"ropeScaling": {"ropeType": "llama3", "factor": 2}}), "ropeType: llama3, which needs both"),
+    (
+        _unsloth(model={"ropeScaling": {"ropeType": "linear", "factor": 2, "originalMaxPositionEmbeddings": 8}}),
+        "originalMaxPositionEmbeddings is for ropeType yarn and llama3",
+    ),
+    (_unsloth(training={"lora": {"modulesToSave": ["q_proj"]}}), "modulesToSave takes embed_tokens, lm_head"),
+    (_unsloth(training={"lora": {"layerReplication": [[4, 2]]}}), "[first, end] with first below end"),
+    (_unsloth(training={"lora": {"layerReplication": [[0]]}}), "should have at least 2 items"),
+    (
+        _unsloth(training={"lora": {"layerReplication": [[0, 2]], "layersToTransform": [1]}}),
+        "name either layerReplication or layersToTransform",
+    ),
+    (
+        _unsloth(training={"lora": {"layerReplication": [[0, 2]]}}, output={"saveMethod": "merged_4bit"}),
+        "cannot be merged into it",
+    ),
+    (_unsloth(training={"lora": {"initLoraWeights": "pissa"}}), "need weights that are not quantized"),
+    (
+        _unsloth(model={"loadIn4bit": False}, training={"lora": {"initLoraWeights": "olora", "useDora": True}}),
+        "go with neither useDora nor useRslora",
+    ),
+    (_unsloth(schedule={"lrSchedulerKwargs": {"numCycles": 2}}), "is for lrSchedulerType cosine"),
+    (
+        _unsloth(schedule={"lrSchedulerType": "cosine_with_restarts", "lrSchedulerKwargs": {"numCycles": 1.5}}),
+        "must be a whole number",
+    ),
     (_unsloth(model={"dtype": "float16"}), "dtype float16 goes with hardware.precision fp16"),
     ({"model": {}}, "name exactly one of huggingFace, s3 and persistentVolumeClaim"),
     (

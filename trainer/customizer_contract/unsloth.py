@@ -3,14 +3,45 @@
 The CRD's `spec.unsloth` is this very model, and the job file carries it unchanged.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from customizer_contract.base import CelRule, Model
 from customizer_contract.outline import Outline
 
+ModuleName = Annotated[str, Field(min_length=1, max_length=128)]
+LayerNumber = Annotated[int, Field(ge=0, le=1000)]
+LayerRange = Annotated[list[LayerNumber], Field(min_length=2, max_length=2)]
+
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class RopeScaling(Model):
+    """How positions beyond those that the model was made for are told apart."""
+
+    rope_type: Literal["linear", "yarn", "llama3"]
+    """linear, yarn, or llama3. The library follows no other kind."""
+    factor: float = Field(gt=1, le=1024)
+    """How many times longer samples may be than those that the model was made for."""
+    original_max_position_embeddings: int | None = Field(None, ge=1)
+    """Tokens that the model was made for. Default: maxPositionEmbeddings of its configuration. Not for linear."""
+    low_freq_factor: float | None = Field(None, gt=0)
+    """Longer waves than the original length divided by this are stretched in full. Only for llama3."""
+    high_freq_factor: float | None = Field(None, gt=0)
+    """Shorter waves than the original length divided by this are not stretched. Only for llama3."""
+
+    cel_rules = (
+        CelRule(
+            "(self.ropeType == 'llama3') == (has(self.lowFreqFactor) && has(self.highFreqFactor))"
+            " && has(self.lowFreqFactor) == has(self.highFreqFactor)",
+            "lowFreqFactor and highFreqFactor are for ropeType: llama3, which needs both",
+        ),
+        CelRule(
+            "self.ropeType != 'linear' || !has(self.originalMaxPositionEmbeddings)",
+            "originalMaxPositionEmbeddings is for ropeType yarn and llama3; remove it",
+        ),
+    )
 
 
 class ModelSettings(Model):
@@ -24,6 +55,8 @@ class ModelSettings(Model):
     """Keeps the frozen weights in 8 bits; not together with loadIn4bit. Needs a GPU: not quantized without one."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Data type of weights that are not quantized. auto: what the GPU does best; that of the checkpoint on a CPU."""
+    rope_scaling: RopeScaling | None = None
+    """Takes longer samples than the model was made for. An adapter does not carry it: its servers must be told."""
 
     cel_rules = (
         CelRule(
@@ -46,8 +79,41 @@ class Lora(Model):
     """Names of the linear layers to adapt."""
     use_rslora: bool = False
     """Scales by alpha / sqrt(rank) instead, which suits large ranks."""
+    use_dora: bool = False
+    """Learns the length of each weight vector beside its direction. Slower; vLLM serves it only when merged."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Which biases are trained: none, all of the model's, or those of the adapted layers. Merge it to serve it."""
+    modules_to_save: list[ModuleName] | None = Field(None, min_length=1, max_length=16)
+    """Modules trained in full: embed_tokens, lm_head, or normalization layers by name. Merge them to serve them."""
+    layers_to_transform: list[LayerNumber] | None = Field(None, min_length=1, max_length=256)
+    """Numbers of the layers to adapt, from 0. Default: all."""
+    layer_replication: list[LayerRange] | None = Field(None, min_length=1, max_length=64)
+    """Builds the model anew from ranges of its layers, such as [[0, 16], [8, 24]]; the end is not part of a range."""
+    init_lora_weights: Literal["true", "false", "gaussian", "pissa", "olora"] = "true"
+    """Initial weights. A string: "true" (no effect at first), "false" (random), gaussian (no effect, but normally
+    distributed), pissa or olora (from the model's own weights; an adapter is published with twice the rank)."""
     random_state: int = Field(3407, ge=0)
     """Seed of the adapter's initial weights."""
+
+    cel_rules = (
+        CelRule(
+            "!has(self.modulesToSave) || self.modulesToSave.all(m, m in ['embed_tokens', 'lm_head']"
+            " || m.endsWith('norm'))",
+            "modulesToSave takes embed_tokens, lm_head and names of normalization layers, which end in norm",
+        ),
+        CelRule(
+            "!has(self.layerReplication) || self.layerReplication.all(r, r[0] < r[1])",
+            "a range of layerReplication is [first, end] with first below end",
+        ),
+        CelRule(
+            "!has(self.layerReplication) || !has(self.layersToTransform)",
+            "name either layerReplication or layersToTransform; remove one of them",
+        ),
+        CelRule(
+            "!(self.initLoraWeights in ['pissa', 'olora']) || !(self.useDora || self.useRslora)",
+            "initLoraWeights pissa and olora go with neither useDora nor useRslora; remove one of them",
+        ),
+    )
 
 
 class Training(Model):
@@ -68,6 +134,13 @@ class Training(Model):
     )
 
 
+class LrSchedulerKwargs(Model):
+    """Options of the learning rate's course."""
+
+    num_cycles: float | None = Field(None, gt=0, le=1000)
+    """Waves of cosine (default 0.5: down once), or restarts of cosine_with_restarts (default 1)."""
+
+
 class Schedule(Model):
     """How long to train and when to validate."""
 
@@ -79,8 +152,12 @@ class Schedule(Model):
     """Steps over which the learning rate rises from zero."""
     warmup_ratio: float | None = Field(None, ge=0, le=1)
     """The same as a share of all steps. Not beside warmupSteps."""
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_restarts"] = (
+        "linear"
+    )
     """Course of the learning rate after the warm-up. constant has none."""
+    lr_scheduler_kwargs: LrSchedulerKwargs | None = None
+    """Options of lrSchedulerType."""
     eval_steps: int | None = Field(None, ge=1)
     """Validate after every so many steps, and at the end. Default: once an epoch."""
     validation_split: float = Field(0.1, gt=0, lt=1)
@@ -92,6 +169,17 @@ class Schedule(Model):
         CelRule(
             "self.warmupSteps == 0 || !has(self.warmupRatio)",
             "name either warmupSteps or warmupRatio; remove one of them",
+        ),
+        CelRule(
+            "!has(self.lrSchedulerKwargs) || !has(self.lrSchedulerKwargs.numCycles)"
+            " || self.lrSchedulerType in ['cosine', 'cosine_with_restarts']",
+            "lrSchedulerKwargs.numCycles is for lrSchedulerType cosine and cosine_with_restarts; remove it",
+        ),
+        CelRule(
+            "!has(self.lrSchedulerKwargs) || !has(self.lrSchedulerKwargs.numCycles)"
+            " || self.lrSchedulerType != 'cosine_with_restarts'"
+            " || double(int(self.lrSchedulerKwargs.numCycles)) == self.lrSchedulerKwargs.numCycles",
+            "the restarts of cosine_with_restarts are counted: lrSchedulerKwargs.numCycles must be a whole number",
         ),
     )
 
@@ -122,6 +210,10 @@ class Optimizer(Model):
     """Term that keeps the division stable."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Longest gradient; longer ones are shortened to it. 0 lets all pass."""
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability that is learned for all other tokens than the right one. Validation is without it."""
+    neftune_noise_alpha: float | None = Field(None, ge=0)
+    """Adds noise of this size to the embeddings while training, against overfitting to few samples."""
 
 
 class Hardware(Model):
@@ -134,8 +226,9 @@ class Hardware(Model):
 class Saving(Model):
     """The form of the result."""
 
-    save_method: Literal["lora", "merged_16bit"] = "lora"
-    """lora: the adapter by itself; all weights as they are. merged_16bit: a model with the adapter merged into it."""
+    save_method: Literal["lora", "merged_16bit", "merged_4bit"] = "lora"
+    """lora: the adapter by itself; all weights as they are. merged_16bit: a model with the adapter merged into it.
+    merged_4bit: that model quantized to 4 bits, for engines with bitsandbytes."""
 
 
 class Unsloth(Model):
@@ -170,6 +263,17 @@ class Unsloth(Model):
             " && !(self.model.dtype == 'bfloat16' && self.hardware.precision == 'fp16')",
             "dtype float16 goes with hardware.precision fp16, bfloat16 with bf16: change one, or use dtype auto",
         ),
+        CelRule(
+            "!has(self.training.lora) || !(self.training.lora.initLoraWeights in ['pissa', 'olora'])"
+            " || !(self.model.loadIn4bit || self.model.loadIn8bit)",
+            "initLoraWeights pissa and olora need weights that are not quantized: write model: {loadIn4bit: false},"
+            " and no loadIn8bit",
+        ),
+        CelRule(
+            "!has(self.training.lora) || !has(self.training.lora.layerReplication) || self.output.saveMethod == 'lora'",
+            "with layerReplication the result has other layers than its base and cannot be merged into it:"
+            " remove output.saveMethod",
+        ),
     )
 
     @property
@@ -199,4 +303,5 @@ class Unsloth(Model):
             max_seq_length=self.model.max_seq_length,
             max_seq_length_field="unsloth.model.maxSeqLength",
             selection="last",
+            context_factor=1.0 if self.model.rope_scaling is None else self.model.rope_scaling.factor,
         )

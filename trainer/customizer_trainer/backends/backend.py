@@ -44,5 +44,7 @@ class Backend:
     """Translates the job to what the worker reads, as JSON: pure."""
     warn_of_device: Callable[[Job], list[str]]
     """Names what the job's device cannot do, and what is done instead: pure."""
+    warn_of_serving: Callable[[Job], list[str]]
+    """Names what will keep servers from using the result as it was trained: pure."""
     assemble: Callable[[Job, Path, Base, Path], AdapterReference | None]
     """Puts what is published of a checkpoint into a new folder; returns None if that is a model, not an adapter."""

@@ -13,6 +13,7 @@ _AUTOMODEL = Backend(
     build_recipe=automodel_recipe.build_recipe,
     # What a CPU cannot do is refused where it is applied.
     warn_of_device=lambda job: [],
+    warn_of_serving=lambda job: [],
     assemble=automodel_artifact.assemble,
 )
 _UNSLOTH = Backend(
@@ -20,6 +21,7 @@ _UNSLOTH = Backend(
     packages=("bitsandbytes", "customizer", "peft", "torch", "transformers", "trl", "unsloth", "unsloth_zoo"),
     build_recipe=unsloth_settings.build_settings,
     warn_of_device=unsloth_settings.warn_of_device,
+    warn_of_serving=unsloth_settings.warn_of_serving,
     assemble=unsloth_artifact.assemble,
 )
 

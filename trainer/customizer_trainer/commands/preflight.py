@@ -59,6 +59,7 @@ def run(job: Job, workspace: Workspace) -> Result:
         *prepared.warnings,
         *warn_of_schedule(job, dataset.training.samples),
         *find_backend(job).warn_of_device(job),
+        *find_backend(job).warn_of_serving(job),
     ]
     report = Report(model=facts, dataset=dataset, warnings=warnings)
     s3.put(report_uri, report.to_json().encode())
@@ -96,7 +97,7 @@ def check_model(job: Job, config: ModelConfig) -> None:
     outline = job.outline
     if outline.adapts:
         check_lora(config)
-    if config.context_length is not None and outline.max_seq_length > config.context_length:
+    if config.context_length is not None and outline.max_seq_length > config.context_length * outline.context_factor:
         raise CustomizerError(
             Reason.SEQUENCE_TOO_LONG,
             f"maxSeqLength is {outline.max_seq_length}; its context is {config.context_length} tokens.",

@@ -62,11 +62,46 @@ def test_all_weights_are_a_model_with_the_settings_of_its_base(base: Base, check
     assert (target / "config.json").read_text() == "base config.json"
 
 
+@pytest.fixture
+def rewritten(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the process that holds the weights is asked for."""
+    calls: list[tuple[Any, ...]] = []
+
+    def rewrite(form: str, checkpoint: Path, base: Base, target: Path, *, trust_remote_code: bool) -> Path:
+        calls.append((form, checkpoint, target))
+        return checkpoint
+
+    monkeypatch.setattr(artifact, "rewrite_weights", rewrite)
+    return calls
+
+
+@pytest.mark.parametrize("form", ["merged_16bit", "merged_4bit"])
 def test_a_merged_adapter_is_a_model(
-    base: Base, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Base, checkpoint: Path, tmp_path: Path, rewritten: list[tuple[Any, ...]], form: str
 ) -> None:
-    merged: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(artifact, "merge_adapter", lambda *what, **how: merged.append((*what, how)))
-    job = build_job(automodel=None, unsloth={"output": {"saveMethod": "merged_16bit"}})
-    assert assemble(job, checkpoint, base, tmp_path / "artifact") is None
-    assert merged == [(checkpoint, base, tmp_path / "artifact", {"trust_remote_code": False})]
+    job = build_job(automodel=None, unsloth={"output": {"saveMethod": form}})
+    target = tmp_path / "artifact"
+    assert assemble(job, checkpoint, base, target) is None
+    assert rewritten == [(form, checkpoint, target)]
+    assert files(target) == {"config.json", "tokenizer.json"}
+
+
+@pytest.mark.parametrize("initial", ["pissa", "olora"])
+def test_an_adapter_that_began_with_a_part_of_the_base_is_published_without_it(
+    base: Base, checkpoint: Path, tmp_path: Path, rewritten: list[tuple[Any, ...]], initial: str
+) -> None:
+    settings = checkpoint / "adapter_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "init_lora_weights": initial}))
+    assert assemble(build_job(automodel=None, unsloth={}), checkpoint, base, tmp_path / "artifact") is not None
+    assert rewritten == [("lora", checkpoint, tmp_path / "plain")]
+
+
+def test_a_model_that_was_trained_with_scaled_positions_says_so(base: Base, checkpoint: Path, tmp_path: Path) -> None:
+    (base.folder / "config.json").write_text('{"max_position_embeddings": 512}')
+    spec = {
+        "model": {"loadIn4bit": False, "ropeScaling": {"ropeType": "linear", "factor": 2}},
+        "training": {"finetuningType": "all_weights"},
+    }
+    assemble(build_job(automodel=None, unsloth=spec), checkpoint, base, tmp_path / "artifact")
+    config = json.loads((tmp_path / "artifact" / "config.json").read_text())
+    assert config["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}

@@ -9,7 +9,12 @@ import pytest
 from customizer_contract.job import Job
 from customizer_contract.unsloth import TARGET_MODULES, Unsloth
 from customizer_trainer.backends.backend import Inputs
-from customizer_trainer.backends.unsloth.settings import build_environment, build_settings, warn_of_device
+from customizer_trainer.backends.unsloth.settings import (
+    build_environment,
+    build_settings,
+    warn_of_device,
+    warn_of_serving,
+)
 from tests.unit.trainer import conftest
 from tests.unit.trainer.backends import fields
 
@@ -41,6 +46,8 @@ GOLDEN = {
         "target_modules": list(TARGET_MODULES),
         "bias": "none",
         "use_rslora": False,
+        "use_dora": False,
+        "init_lora_weights": True,
         "random_state": 3407,
         "use_gradient_checkpointing": "unsloth",
         "max_seq_length": 2048,
@@ -60,6 +67,7 @@ GOLDEN = {
         "adam_beta2": 0.999,
         "adam_epsilon": 1e-8,
         "max_grad_norm": 1.0,
+        "label_smoothing_factor": 0.0,
         "use_cpu": False,
         "bf16": True,
         "fp16": False,
@@ -84,6 +92,24 @@ GOLDEN = {
 
 SIXTEEN_BITS = {"model": {"loadIn4bit": False}}
 ALL_WEIGHTS = {**SIXTEEN_BITS, "training": {"finetuningType": "all_weights"}}
+LLAMA3 = {
+    "ropeType": "llama3",
+    "factor": 8,
+    "originalMaxPositionEmbeddings": 4096,
+    "lowFreqFactor": 1.5,
+    "highFreqFactor": 3.5,
+}
+CYCLES = {"schedule": {"lrSchedulerType": "cosine", "lrSchedulerKwargs": {"numCycles": 2.5}}}
+RESTARTS = {"schedule": {"lrSchedulerType": "cosine_with_restarts", "lrSchedulerKwargs": {"numCycles": 3.0}}}
+
+
+def rope(**fields: Any) -> dict[str, Any]:
+    return {"model": {"ropeScaling": fields}}
+
+
+def lora(**fields: Any) -> dict[str, Any]:
+    return {"training": {"lora": fields}}
+
 
 EFFECTS: fields.Effects = {
     "model.maxSeqLength": [
@@ -94,6 +120,18 @@ EFFECTS: fields.Effects = {
     "model.loadIn4bit": [(SIXTEEN_BITS, "model.load_in_4bit", False)],
     "model.loadIn8bit": [({"model": {"loadIn4bit": False, "loadIn8bit": True}}, "model.load_in_8bit", True)],
     "model.dtype": [({"model": {"dtype": "float32"}}, "model.dtype", "float32")],
+    "model.ropeScaling.ropeType": [
+        (rope(ropeType="linear", factor=2), "model.rope_scaling", {"rope_type": "linear", "factor": 2.0}),
+    ],
+    "model.ropeScaling.factor": [
+        (rope(ropeType="yarn", factor=4), "model.rope_scaling.factor", 4.0),
+        (rope(ropeType="yarn", factor=4), "outline.context_factor", 4.0),
+    ],
+    "model.ropeScaling.originalMaxPositionEmbeddings": [
+        (rope(**LLAMA3), "model.rope_scaling.original_max_position_embeddings", 4096)
+    ],
+    "model.ropeScaling.lowFreqFactor": [(rope(**LLAMA3), "model.rope_scaling.low_freq_factor", 1.5)],
+    "model.ropeScaling.highFreqFactor": [(rope(**LLAMA3), "model.rope_scaling.high_freq_factor", 3.5)],
     "training.finetuningType": [(ALL_WEIGHTS, "model.full_finetuning", True), (ALL_WEIGHTS, "lora", None)],
     "training.lora.rank": [({"training": {"lora": {"rank": 8}}}, "lora.r", 8)],
     "training.lora.alpha": [({"training": {"lora": {"alpha": 8}}}, "lora.lora_alpha", 8)],
@@ -102,6 +140,17 @@ EFFECTS: fields.Effects = {
         ({"training": {"lora": {"targetModules": ["q_proj"]}}}, "lora.target_modules", ["q_proj"])
     ],
     "training.lora.useRslora": [({"training": {"lora": {"useRslora": True}}}, "lora.use_rslora", True)],
+    "training.lora.useDora": [(lora(useDora=True), "lora.use_dora", True)],
+    "training.lora.bias": [(lora(bias="lora_only"), "lora.bias", "lora_only")],
+    "training.lora.modulesToSave": [(lora(modulesToSave=["lm_head"]), "lora.modules_to_save", ["lm_head"])],
+    "training.lora.layersToTransform": [(lora(layersToTransform=[0, 3]), "lora.layers_to_transform", [0, 3])],
+    "training.lora.layerReplication": [
+        (lora(layerReplication=[[0, 4], [2, 5]]), "lora.layer_replication", [[0, 4], [2, 5]])
+    ],
+    "training.lora.initLoraWeights": [
+        (lora(initLoraWeights="false"), "lora.init_lora_weights", False),
+        (lora(initLoraWeights="pissa"), "lora.init_lora_weights", "pissa"),
+    ],
     "training.lora.randomState": [({"training": {"lora": {"randomState": 7}}}, "lora.random_state", 7)],
     "training.useGradientCheckpointing": [
         ({"training": {"useGradientCheckpointing": "true"}}, "lora.use_gradient_checkpointing", True),
@@ -123,6 +172,10 @@ EFFECTS: fields.Effects = {
     ],
     "schedule.warmupRatio": [({"schedule": {"warmupRatio": 0.1, "epochs": 2}}, "trainer.warmup_steps", 20)],
     "schedule.lrSchedulerType": [({"schedule": {"lrSchedulerType": "cosine"}}, "trainer.lr_scheduler_type", "cosine")],
+    "schedule.lrSchedulerKwargs.numCycles": [
+        (CYCLES, "trainer.lr_scheduler_kwargs", {"num_cycles": 2.5}),
+        (RESTARTS, "trainer.lr_scheduler_kwargs", {"num_cycles": 3}),
+    ],
     "schedule.evalSteps": [
         ({"schedule": {"evalSteps": 1}}, "validate_every", 1),
         ({"schedule": {"evalSteps": 7}}, "save_every", 7),
@@ -151,6 +204,10 @@ EFFECTS: fields.Effects = {
         ({"optimizer": {"maxGradNorm": 0.5}}, "trainer.max_grad_norm", 0.5),
         ({"optimizer": {"maxGradNorm": 0}}, "trainer.max_grad_norm", 1e30),
     ],
+    "optimizer.labelSmoothingFactor": [
+        ({"optimizer": {"labelSmoothingFactor": 0.1}}, "trainer.label_smoothing_factor", 0.1)
+    ],
+    "optimizer.neftuneNoiseAlpha": [({"optimizer": {"neftuneNoiseAlpha": 5}}, "trainer.neftune_noise_alpha", 5.0)],
     "hardware.precision": [
         ({"hardware": {"precision": "fp16"}}, "trainer.fp16", True),
         ({"hardware": {"precision": "fp16"}}, "trainer.bf16", False),
@@ -208,6 +265,33 @@ def test_what_a_cpu_cannot_do_is_substituted_openly() -> None:
 @pytest.mark.parametrize(("checkpoint", "used"), [("bfloat16",) * 2, ("float32",) * 2, ("float16", "float32")])
 def test_on_a_cpu_the_data_type_does_not_depend_on_the_machine(checkpoint: str, used: str) -> None:
     assert find(build_job(device="cpu"), replace(INPUTS, model_dtype=checkpoint), "model.dtype") == used
+
+
+def test_the_restarts_of_a_schedule_are_counted_in_whole_numbers() -> None:
+    assert type(find(build_job(RESTARTS), INPUTS, "trainer.lr_scheduler_kwargs.num_cycles")) is int
+
+
+@pytest.mark.parametrize(
+    ("unsloth", "warned"),
+    [
+        ({}, []),
+        (lora(useDora=True), ["vLLM does not serve an adapter with useDora"]),
+        (lora(bias="all"), ["vLLM does not serve an adapter with bias"]),
+        (
+            lora(modulesToSave=["norm"], layerReplication=[[0, 2], [1, 2]]),
+            [
+                "vLLM does not serve an adapter with modulesToSave",
+                "vLLM does not serve an adapter with layerReplication",
+            ],
+        ),
+        ({**lora(useDora=True), "output": {"saveMethod": "merged_16bit"}}, []),
+        (rope(ropeType="linear", factor=2), ["An adapter does not carry model.ropeScaling"]),
+        ({**ALL_WEIGHTS, "model": {"loadIn4bit": False, **rope(ropeType="linear", factor=2)["model"]}}, []),
+    ],
+)
+def test_what_servers_will_not_take_is_told_before_it_is_trained(unsloth: dict[str, Any], warned: list[str]) -> None:
+    warnings = warn_of_serving(build_job(unsloth))
+    assert [warning.partition(":")[0] for warning in warnings] == warned
 
 
 def test_the_library_neither_installs_anything_nor_changes_the_device() -> None:

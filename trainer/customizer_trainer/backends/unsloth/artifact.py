@@ -7,24 +7,38 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_trainer.backends.backend import Base
+from customizer_trainer.backends.unsloth.rope import scale_config
+from customizer_trainer.backends.unsloth.settings import build_rope
 from customizer_trainer.storage.model_files import select_settings, select_weights
 
+Form = Literal["lora", "merged_16bit", "merged_4bit"]
+
+_FROM_BASE = ("pissa", "olora")
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def assemble(job: Job, checkpoint: Path, base: Base, target: Path) -> AdapterReference | None:
     """Puts what is published into `target`; returns what a server must know of an adapter, None of a model."""
-    if job.unsloth is not None and job.unsloth.output.save_method == "merged_16bit":
-        merge_adapter(checkpoint, base, target, trust_remote_code=job.model.trust_remote_code)
+    if job.unsloth is None:
+        raise ValueError("the job names another backend")
+    form: Form = job.unsloth.output.save_method
+    rope, remote = build_rope(job.unsloth), job.model.trust_remote_code
+    if not job.outline.adapts:
+        assemble_model(checkpoint, base, target, rope)
         return None
-    if job.outline.adapts:
+    if form == "lora":
+        if _changes_base(checkpoint):
+            checkpoint = rewrite_weights(form, checkpoint, base, target.with_name("plain"), trust_remote_code=remote)
         return assemble_adapter(checkpoint, base, target)
-    assemble_model(checkpoint, base, target)
+    target.mkdir(parents=True)
+    _copy_settings(base, target, rope)
+    rewrite_weights(form, checkpoint, base, target, trust_remote_code=remote)
     return None
 
 
@@ -47,23 +61,24 @@ def find_modules(weights: Path) -> list[str]:
     return sorted({name.split(".lora_A.")[0].rpartition(".")[2] for name in names if ".lora_A." in name})
 
 
-def assemble_model(checkpoint: Path, base: Base, target: Path) -> None:
+def assemble_model(checkpoint: Path, base: Base, target: Path, rope: dict[str, Any] | None = None) -> None:
     """Puts full weights into `target`, beside the base's configuration and tokenizer."""
     target.mkdir(parents=True)
     for name in select_weights(path.name for path in checkpoint.iterdir()):
         shutil.copyfile(checkpoint / name, target / name)
-    _copy_settings(base, target)
+    _copy_settings(base, target, rope)
 
 
-def merge_adapter(checkpoint: Path, base: Base, target: Path, *, trust_remote_code: bool) -> None:
-    """Puts the base model with the adapter merged into it into `target`, in 16 bits.
+def rewrite_weights(form: Form, checkpoint: Path, base: Base, target: Path, *, trust_remote_code: bool) -> Path:
+    """Brings the adapter of a checkpoint into the form in which it is published, and returns `target`.
 
-    The adapter is added to the base's own weights, not to those that were quantized in order to train beside them.
+    A model is the base's own weights with the adapter added, not those that were quantized in order to train beside
+    them. An adapter is one to the base's own weights, whatever those were that it was trained with.
     """
-    target.mkdir(parents=True)
-    _copy_settings(base, target)
+    target.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "customizer_trainer.backends.unsloth.merge"]
     arguments = [
+        form,
         str(base.folder),
         str(checkpoint),
         str(target),
@@ -73,9 +88,19 @@ def merge_adapter(checkpoint: Path, base: Base, target: Path, *, trust_remote_co
     done = subprocess.run([*command, *arguments], env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False)
     if done.returncode != 0:
         raise CustomizerError(Reason.CRASHED, f"The adapter of {checkpoint} could not be merged.")
+    return target
 
 
-def _copy_settings(base: Base, target: Path) -> None:
+def _changes_base(checkpoint: Path) -> bool:
+    """Tells whether the adapter was begun with a part of the base's weights, which was taken out of these."""
+    config = json.loads((checkpoint / _ADAPTER_CONFIG).read_text())
+    return config.get("init_lora_weights") in _FROM_BASE
+
+
+def _copy_settings(base: Base, target: Path, rope: dict[str, Any] | None) -> None:
     names = [path.name for path in base.folder.iterdir() if path.is_file()]
     for name in select_settings(names, code=True):
         shutil.copyfile(base.folder / name, target / name)
+    if rope is not None:
+        config = target / "config.json"
+        config.write_text(json.dumps(scale_config(json.loads(config.read_text()), rope), indent=2) + "\n")

@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer.backends.unsloth.rope import complete_rope
 from customizer_trainer.backends.unsloth.samples import Collator, load_split
 from customizer_trainer.datasets.store import IGNORED
 from customizer_trainer.training.events import Ended, EventLog, Saved, Saving, Started, Stepped, Validated
@@ -49,9 +50,11 @@ def train(path: Path, log: EventLog, device: str) -> None:
 def load_model(options: dict[str, Any], lora: dict[str, Any] | None) -> tuple[Any, Any]:
     """Returns model and tokenizer. Raises DeviceUnavailable if the weights are not quantized as they should be."""
     dtype = options["dtype"]
-    model, tokenizer = FastLanguageModel.from_pretrained(
-        **{**options, "dtype": dtype if dtype is None else getattr(torch, dtype)}
-    )
+    options = {**options, "dtype": dtype if dtype is None else getattr(torch, dtype)}
+    if "rope_scaling" in options:
+        config = json.loads((Path(options["model_name"]) / "config.json").read_text())
+        options["rope_scaling"] = complete_rope(config, options["rope_scaling"])
+    model, tokenizer = FastLanguageModel.from_pretrained(**options)
     if options["load_in_4bit"] and not any(type(module).__name__ == "Linear4bit" for module in model.modules()):
         raise CustomizerError(
             Reason.MODEL_INVALID, "The model cannot be loaded in 4 bits on this machine: write loadIn4bit: false."

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from customizer_contract.job import Job
 from customizer_contract.steps import count_steps
 from customizer_contract.unsloth import Lora, Unsloth
@@ -11,6 +13,7 @@ from customizer_trainer.backends.backend import Inputs
 _NO_LIMIT = 1e30
 """A gradient's norm that none reaches. With the library's own 0 the norm would not be computed, nor watched."""
 _CHECKPOINTING: dict[str, str | bool] = {"unsloth": "unsloth", "true": True, "false": False}
+_INITIAL = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,14 @@ ON_CPU = (
     Substitute("hardware", "precision", ("fp16",), "bf16", "precision fp16 needs a GPU: that of the weights is used."),
 )
 """All that a job for a CPU gets otherwise than it asked for."""
+
+_UNSERVED: tuple[tuple[str, tuple[object, ...]], ...] = (
+    ("use_dora", (False,)),
+    ("bias", ("none",)),
+    ("modules_to_save", (None,)),
+    ("layer_replication", (None,)),
+)
+"""Fields of an adapter that vLLM does not serve, and the values with which it does."""
 
 
 def build_settings(job: Job, inputs: Inputs) -> dict[str, Any]:
@@ -78,6 +89,23 @@ def warn_of_device(job: Job) -> list[str]:
     ]
 
 
+def warn_of_serving(job: Job) -> list[str]:
+    """Names what will keep servers from using the result as it was trained."""
+    spec = _asked(job)
+    lora = spec.training.lora
+    if spec.training.finetuning_type != "lora" or spec.output.save_method != "lora":
+        return []
+    warnings = [
+        f"vLLM does not serve an adapter with {to_camel(field)}: use output.saveMethod merged_16bit, or serve it with"
+        " PEFT."
+        for field, served in _UNSERVED
+        if lora is not None and getattr(lora, field) not in served
+    ]
+    if spec.model.rope_scaling is not None:
+        warnings.append("An adapter does not carry model.ropeScaling: serve its base model with the same.")
+    return warnings
+
+
 def _asked(job: Job) -> Unsloth:
     if job.unsloth is None:
         raise ValueError("the job names another backend")
@@ -104,7 +132,19 @@ def _model(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "trust_remote_code": job.model.trust_remote_code,
         "use_gradient_checkpointing": _CHECKPOINTING[spec.training.use_gradient_checkpointing],
         "device_map": {"": 0} if job.device == "gpu" else "cpu",
+        **_given(rope_scaling=build_rope(spec)),
     }
+
+
+def build_rope(spec: Unsloth) -> dict[str, Any] | None:
+    """Returns the scaling of the rotation in the library's words, without what it takes over from the model."""
+    rope = spec.model.rope_scaling
+    return None if rope is None else rope.model_dump(exclude_none=True)
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    """Leaves out what is not given, so that the library's own default holds."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _dtype(spec: Unsloth, job: Job, inputs: Inputs) -> str | None:
@@ -125,11 +165,18 @@ def _lora(spec: Unsloth) -> dict[str, Any]:
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "target_modules": lora.target_modules,
-        "bias": "none",
+        "bias": lora.bias,
         "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora,
+        "init_lora_weights": _INITIAL.get(lora.init_lora_weights, lora.init_lora_weights),
         "random_state": lora.random_state,
         "use_gradient_checkpointing": _CHECKPOINTING[spec.training.use_gradient_checkpointing],
         "max_seq_length": spec.model.max_seq_length,
+        **_given(
+            modules_to_save=lora.modules_to_save,
+            layers_to_transform=lora.layers_to_transform,
+            layer_replication=lora.layer_replication,
+        ),
     }
 
 
@@ -142,6 +189,7 @@ def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "max_steps": steps.total,
         "warmup_steps": steps.warmup,
         "lr_scheduler_type": schedule.lr_scheduler_type,
+        **_given(lr_scheduler_kwargs=_scheduler(spec)),
         "seed": schedule.seed,
         "per_device_train_batch_size": spec.batch.per_device_train_batch_size,
         "gradient_accumulation_steps": spec.batch.gradient_accumulation_steps,
@@ -152,6 +200,8 @@ def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "adam_beta2": optimizer.adam_beta2,
         "adam_epsilon": optimizer.adam_epsilon,
         "max_grad_norm": optimizer.max_grad_norm or _NO_LIMIT,
+        "label_smoothing_factor": optimizer.label_smoothing_factor,
+        **_given(neftune_noise_alpha=optimizer.neftune_noise_alpha),
         "use_cpu": not on_gpu,
         "bf16": on_gpu and spec.hardware.precision == "bf16",
         "fp16": on_gpu and spec.hardware.precision == "fp16",
@@ -170,3 +220,10 @@ def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "report_to": [],
         "disable_tqdm": True,
     }
+
+
+def _scheduler(spec: Unsloth) -> dict[str, Any] | None:
+    options, kind = spec.schedule.lr_scheduler_kwargs, spec.schedule.lr_scheduler_type
+    if options is None or options.num_cycles is None:
+        return None
+    return {"num_cycles": int(options.num_cycles) if kind == "cosine_with_restarts" else options.num_cycles}
