@@ -28,4 +28,8 @@ class Progress(Model):
     checkpoint_step: int | None = None
     """Step of the newest complete checkpoint in S3."""
     eta_seconds: float | None = None
+    step_seconds: float | None = None
+    """Median duration of the newest steps."""
+    idle_seconds: float | None = None
+    """Seconds since a rank told last of a step, a validation or a checkpoint, when this was asked for."""
     updated_at: datetime

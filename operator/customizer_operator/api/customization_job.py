@@ -124,6 +124,9 @@ class FailurePolicy(Model):
 
     max_attempts: int = Field(3, ge=1, le=20)
     """Failed attempts after which the job fails. Evictions, preemptions and suspensions do not count."""
+    hung_after_seconds: int = Field(1800, ge=0, le=604_800)
+    """An attempt that trains but tells of no step, validation or checkpoint for so long, and for 20 times its median
+    step, is ended as hung; so is one whose rank 0 answers no more. More than a validation takes. 0: never."""
 
 
 class CustomizationJobSpec(Model):

@@ -19,6 +19,8 @@ TRAINING_JOB_FAILED = "TrainingJobFailed"
 """training-operator gave the PyTorchJob up, and no pod tells why."""
 RESULT_LOST = "ResultLost"
 """The pods succeeded but nothing tells with which result; the next attempt finds what they published."""
+HUNG = "Hung"
+"""Pods run and nothing moves."""
 
 _PATIENCE = timedelta(seconds=15)
 """How long other ranks may take to tell that they failed earlier than the one that was heard first."""

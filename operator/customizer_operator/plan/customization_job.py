@@ -31,7 +31,7 @@ from customizer_operator.plan.plan import (
     Reference,
 )
 from customizer_operator.plan.pods import Pod
-from customizer_operator.plan.progress import PULL_SECONDS, ask_for_progress
+from customizer_operator.plan.progress import PULL_SECONDS
 from customizer_operator.plan.waiting import REACT_WITHIN, Waiting, explain, explain_refusal, is_late
 
 _RETRY_SECONDS = 10.0
@@ -242,8 +242,7 @@ def _should_be_gone(view: JobView, decision: Decision) -> bool:
 def _progress_question(view: JobView, decision: Decision) -> HttpGet | None:
     if decision.stage is not Stage.RUNNING:
         return None
-    pods = view.find_pods(decision.attempts[-1].number)
-    return next((ask_for_progress(pod) for pod in pods if pod.rank == 0), None)
+    return view.progress_question(decision.attempts[-1].number)
 
 
 def _name_taken(question: Exists) -> Waiting:

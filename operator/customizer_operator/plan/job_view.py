@@ -15,8 +15,9 @@ from customizer_operator.objects.preflight import CONTAINER as PREFLIGHT_CONTAIN
 from customizer_operator.objects.training import CONTAINER as TRAINING_CONTAINER
 from customizer_operator.plan.attempts import TrainingJob
 from customizer_operator.plan.last_lines import quote_log
-from customizer_operator.plan.plan import CONFIG_MAP, JOB, POD, PYTORCH_JOB, Exists, LogOf, Observed, Served
+from customizer_operator.plan.plan import CONFIG_MAP, JOB, POD, PYTORCH_JOB, Exists, HttpGet, LogOf, Observed, Served
 from customizer_operator.plan.pods import Pod, parse_pod
+from customizer_operator.plan.progress import ask_for_progress
 
 
 class InvalidSpecError(Exception):
@@ -80,6 +81,10 @@ class JobView:
         """Returns the pods of an attempt, those of a namesake's attempt left out."""
         job = self.find_training_job(number)
         return [pod for pod in self.pods if pod.attempt == number and (job is None or pod.owner_uid == job.uid)]
+
+    def progress_question(self, number: int) -> HttpGet | None:
+        """Asks rank 0 of an attempt how far it is, if it runs."""
+        return next((ask_for_progress(pod) for pod in self.find_pods(number) if pod.rank == 0), None)
 
     def log_question(self, pod: str, container: str) -> LogOf:
         """Asks what a container said last."""

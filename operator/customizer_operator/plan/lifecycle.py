@@ -9,6 +9,7 @@ from customizer_contract.result import ArtifactReference, DatasetFacts, ModelFac
 from customizer_operator.api.customization_job_status import Attempt
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
 from customizer_operator.plan.attempts import (
+    HUNG,
     Ending,
     TrainingJob,
     count_failures,
@@ -16,10 +17,12 @@ from customizer_operator.plan.attempts import (
     find_ending,
     find_next_start,
 )
+from customizer_operator.plan.hangs import find_hang, note_silence
 from customizer_operator.plan.job_view import JobView, Preflight, merge_attempts
 from customizer_operator.plan.plan import Question
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.preflight import judge_preflight
+from customizer_operator.plan.progress import parse_progress
 
 _FAILED_JOB_GRACE = timedelta(seconds=30)
 """How long training-operator has to mark the PyTorchJob of a failed attempt, before it is deleted with its pods."""
@@ -153,12 +156,18 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
         return _decide_after(view, history, job, so_far)
     if ending is None and view.job.spec.suspend:
         ending = Ending(AttemptOutcome.SUSPENDED, "Suspended", "spec.suspend is true.", retryable=True)
+    stage = _find_stage(pods, view.replicas)
     ending = ending or find_deadline(history, view.job.spec.active_deadline_seconds, view.now)
+    question = view.progress_question(current.number)
+    if ending is None and stage is Stage.RUNNING and question is not None and question in view.observed.answers:
+        told = parse_progress(view.observed.answers[question])
+        ending = find_hang(current, told, view.job.spec.failure_policy, view.now)
+        history = (*attempts[:-1], note_silence(current, told, view.now))
     if ending is not None:
-        question = () if ending.silent is None else (view.log_question(*ending.silent),)
-        so_far = replace(so_far, questions=question)
+        log = () if ending.silent is None else (view.log_question(*ending.silent),)
+        so_far = replace(so_far, questions=log)
         return _conclude(view, history, _end(current, ending, pods, view), so_far, _find_warnings(pods))
-    return replace(so_far, stage=_find_stage(pods, view.replicas), attempts=history)
+    return replace(so_far, stage=stage, attempts=history)
 
 
 def _conclude(
@@ -184,7 +193,8 @@ def _decide_after(view: JobView, history: tuple[Attempt, ...], job: TrainingJob 
     if failure is not None:
         return replace(so_far, stage=Stage.FAILED, attempts=history, failure=failure)
     if job is not None and not job.is_finished:
-        patience = _FAILED_JOB_GRACE if ended.outcome is AttemptOutcome.FAILED else timedelta()
+        told_by_pods = ended.outcome is AttemptOutcome.FAILED and ended.reason != HUNG
+        patience = _FAILED_JOB_GRACE if told_by_pods else timedelta()
         overdue = ended.ended_at is None or view.now >= ended.ended_at + patience
         stop = (job,) if overdue and not job.deleting else ()
         return replace(so_far, stage=Stage.ENDING, attempts=history, stop=stop, pause_seconds=_CLEAR_UP_SECONDS)

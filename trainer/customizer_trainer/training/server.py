@@ -1,6 +1,7 @@
 """`/progress` and `/metrics` of a running attempt, on node 0."""
 
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -31,7 +32,6 @@ class ProgressServer:
         self._gauges = {
             name: Gauge(f"customizer_training_{name}", text, registry=self._registry) for name, text in _GAUGES.items()
         }
-        self._progress = b""
         self.show(training)
         self._server = ThreadingHTTPServer(("", port), self._handler())
         threading.Thread(target=self._server.serve_forever, name="progress", daemon=True).start()
@@ -40,7 +40,7 @@ class ProgressServer:
         """Serves this state from now on."""
         values = {**training.progress.model_dump(), "gradient_norm": training.gradient_norm}
         with self._lock:
-            self._progress = training.progress.to_json().encode()
+            self._training = training
             for name, gauge in self._gauges.items():
                 if values[name] is not None:
                     gauge.set(values[name])
@@ -50,13 +50,20 @@ class ProgressServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def _tell(self) -> bytes:
+        with self._lock:
+            training = self._training
+        return (
+            training.progress.model_copy(update={"idle_seconds": training.idle(datetime.now(UTC))}).to_json().encode()
+        )
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/progress":
-                    self._answer("application/json", server._progress)
+                    self._answer("application/json", server._tell())
                 elif self.path == "/metrics":
                     with server._lock:
                         self._answer(CONTENT_TYPE_LATEST, generate_latest(server._registry))

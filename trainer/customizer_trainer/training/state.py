@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from statistics import median
 
 from customizer_contract.progress import Progress
 from customizer_contract.result import TrainingFacts
@@ -16,6 +17,9 @@ from customizer_trainer.training.events import (
     Validated,
 )
 
+_NEWEST_STEPS = 32
+"""Steps whose median counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -25,6 +29,11 @@ class Training:
     gradient_norm: float | None = None
     started_at: datetime | None = None
     started_step: int = 0
+    moved_at: datetime | None = None
+    """When a rank told something last."""
+    stepped_at: datetime | None = None
+    durations: tuple[float, ...] = ()
+    """Seconds between the newest steps."""
 
     @classmethod
     def begin(cls, attempt: int, total_steps: int, resumed_from: int | None, now: datetime) -> "Training":
@@ -44,13 +53,22 @@ class Training:
 
     def apply(self, event: Event, now: datetime) -> "Training":
         """Returns the state after an event."""
+        return replace(self._apply(event, now), moved_at=now)
+
+    def idle(self, now: datetime) -> float | None:
+        """Returns the seconds since a rank told something."""
+        return None if self.moved_at is None else round((now - self.moved_at).total_seconds(), 1)
+
+    def _apply(self, event: Event, now: datetime) -> "Training":
         match event:
             case Started():
                 return replace(self._tell(now, phase="Training"), started_at=now, started_step=event.step)
             case Stepped():
+                durations = self._measure_step(now)
                 told = self._tell(
                     now,
                     phase="Training",
+                    step_seconds=round(median(durations), 3) if durations else None,
                     step=event.step,
                     epoch=event.epoch,
                     train_loss=event.loss,
@@ -58,7 +76,7 @@ class Training:
                     tokens_per_second=event.tokens_per_second,
                     eta_seconds=self._eta(event.step, now),
                 )
-                return replace(told, gradient_norm=event.gradient_norm)
+                return replace(told, gradient_norm=event.gradient_norm, stepped_at=now, durations=durations)
             case Validated():
                 return self._tell(now, phase="Validating", validation_loss=event.loss)
             case Saving():
@@ -93,6 +111,11 @@ class Training:
 
     def _tell(self, now: datetime, **changes: object) -> "Training":
         return replace(self, progress=self.progress.model_copy(update={**changes, "updated_at": now}))
+
+    def _measure_step(self, now: datetime) -> tuple[float, ...]:
+        if self.stepped_at is None:
+            return ()
+        return (*self.durations, (now - self.stepped_at).total_seconds())[-_NEWEST_STEPS:]
 
     def _eta(self, step: int, now: datetime) -> float | None:
         if self.started_at is None or step <= self.started_step:

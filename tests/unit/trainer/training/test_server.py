@@ -31,7 +31,10 @@ def test_progress_and_metrics_are_served_as_they_are_now() -> None:
         assert Progress.model_validate_json(get(port, "/progress")) == training.progress
         step = Stepped(step=3, epoch=0.5, loss=1.5, gradient_norm=2.0, learning_rate=0.1, tokens_per_second=100.0)
         server.show(training.apply(step, NOW))
-        assert Progress.model_validate_json(get(port, "/progress")).train_loss == 1.5
+        told = Progress.model_validate_json(get(port, "/progress"))
+        assert told.train_loss == 1.5
+        assert told.idle_seconds is not None
+        assert told.idle_seconds > 0, "the step was told long ago"
         metrics = get(port, "/metrics").splitlines()
         assert "customizer_training_step 3.0" in metrics
         assert "customizer_training_gradient_norm 2.0" in metrics

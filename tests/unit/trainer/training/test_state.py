@@ -69,3 +69,16 @@ def test_events_are_read_once_and_only_when_whole(tmp_path: Path) -> None:
         stream.write('{"kind": "ste')
     assert list(reader.news()) == [(3, stepped(2))]
     assert list(reader.news()) == []
+
+
+def test_the_duration_of_a_step_is_the_median_so_that_a_validation_in_between_does_not_count() -> None:
+    training = Training.begin(attempt=1, total_steps=10, resumed_from=None, now=NOW)
+    for step, seconds in enumerate((100, 102, 104, 300, 302), start=1):
+        training = training.apply(stepped(step), NOW + timedelta(seconds=seconds))
+    assert training.progress.step_seconds == 2.0
+
+
+def test_idle_counts_from_what_a_rank_told_last_not_from_an_upload() -> None:
+    training = after(stepped(1), stepped(2)).checkpointed(1, NOW + timedelta(seconds=60))
+    assert training.idle(NOW + timedelta(seconds=70)) == 60.0
+    assert after().idle(NOW) is None
