@@ -1,6 +1,7 @@
 """What preflight finds before anything is trained, through the real entry point."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from customizer_contract.errors import Reason
 from customizer_contract.job import Job
 from customizer_contract.sources import ObjectStorage, S3Source, display
+from customizer_trainer.backends.automodel.architectures import OWN
+from customizer_trainer.model import is_known_to_transformers
 from tests.train.conftest import client
 from tests.train.harness import Outcome, Pod, Storage, build_job
 
@@ -95,3 +98,9 @@ def test_a_job_file_of_another_release_is_refused_with_the_field(storage: Storag
     assert outcome.code == 64
     assert outcome.result.error is not None
     assert (outcome.result.error.reason, outcome.result.error.field) == (Reason.JOB_FILE_INVALID, "novelty")
+
+
+def test_the_backend_has_the_architectures_that_preflight_lets_through() -> None:
+    registry = import_module("nemo_automodel._transformers.registry")
+    assert set(registry.MODEL_ARCH_MAPPING) >= OWN
+    assert not any(is_known_to_transformers(name) for name in OWN)

@@ -24,8 +24,13 @@ class Reason(StrEnum):
     DATASET_EMPTY = "DatasetEmpty"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_INVALID = "ModelInvalid"
+    MODEL_GATED = "ModelGated"
+    ARCHITECTURE_UNSUPPORTED = "ArchitectureUnsupported"
+    TOKENIZER_INVALID = "TokenizerInvalid"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
     SEQUENCE_TOO_LONG = "SequenceTooLong"
+    PARALLELISM_INVALID = "ParallelismInvalid"
+    MEMORY_INSUFFICIENT = "MemoryInsufficient"
     OUTPUT_NOT_FOUND = "OutputNotFound"
     OUTPUT_EXISTS = "OutputExists"
     ACCESS_DENIED = "AccessDenied"
@@ -83,8 +88,26 @@ CATALOGUE: dict[Reason, Entry] = {
         retryable=False,
     ),
     Reason.MODEL_INVALID: Entry(
-        "The model's files are incomplete or of an architecture that the backend cannot train.",
-        "Upload a complete Hugging Face checkpoint of a supported architecture.",
+        "The model's files are incomplete, or of no model that generates text.",
+        "Upload a complete Hugging Face checkpoint of a causal language model.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.MODEL_GATED: Entry(
+        "The repository is open only to those who have accepted its licence.",
+        "Accept it on the repository's page, and name a token of that account with tokenSecretRef.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.ARCHITECTURE_UNSUPPORTED: Entry(
+        "The backend has no code for the model's architecture.",
+        "Use a model of a supported architecture, or the other backend.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.TOKENIZER_INVALID: Entry(
+        "The model's tokenizer cannot be used, or is that of another model.",
+        "Upload the tokenizer files that belong to the model (tokenizer.json, tokenizer_config.json).",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),
@@ -97,6 +120,18 @@ CATALOGUE: dict[Reason, Entry] = {
     Reason.SEQUENCE_TOO_LONG: Entry(
         "maxSeqLength is more than the model can take.",
         "Lower training.maxSeqLength to the model's limit.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.PARALLELISM_INVALID: Entry(
+        "The model cannot be divided as automodel.parallelism says.",
+        "Change the size that the message names.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.MEMORY_INSUFFICIENT: Entry(
+        "The training would not fit into the GPUs' memory, by an estimate.",
+        "Change what the message names; without compute.gpuMemory nothing is estimated.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

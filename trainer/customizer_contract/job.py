@@ -58,6 +58,8 @@ class Job(Model):
     automodel: Automodel | None = None
     unsloth: Unsloth | None = None
     """The backend: exactly one of the two."""
+    gpu_memory_bytes: int | None = Field(None, ge=1)
+    """What a GPU holds, if it is known; preflight refuses what will not fit."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
     storage: ObjectStorage = ObjectStorage()
     artifact_name: str
@@ -72,12 +74,17 @@ class Job(Model):
         return self
 
     @property
+    def settings(self) -> Automodel | Unsloth:
+        """What is asked of the backend that the job names."""
+        settings = self.automodel or self.unsloth
+        if settings is None:
+            raise ValueError("name exactly one of automodel and unsloth")
+        return settings
+
+    @property
     def outline(self) -> Outline:
         """What the backend's settings come down to."""
-        backend = self.automodel or self.unsloth
-        if backend is None:
-            raise ValueError("name exactly one of automodel and unsloth")
-        return backend.outline
+        return self.settings.outline
 
     @property
     def work_uri(self) -> str:

@@ -12,7 +12,8 @@ from customizer_trainer.datasets.files import find_data, find_validation, select
 from customizer_trainer.datasets.formats import Format
 from customizer_trainer.datasets.prepare import Data, Preparation, Prepared, prepare
 from customizer_trainer.datasets.prompts import parse_template
-from customizer_trainer.model import load_tokenizer
+from customizer_trainer.model import count_tokens, load_tokenizer, read_config
+from customizer_trainer.model_checks import check_vocabulary
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_data
 from customizer_trainer.workspace import Workspace
@@ -45,7 +46,9 @@ def prepare_job_data(job: Job, data: Data, model: Path, folder: Path) -> Prepare
     )
 
     def make_tokenizer(format_: Format) -> Tokenizer:
-        return load_tokenizer(model, trust_remote_code=job.model.trust_remote_code, format_=format_)
+        tokenizer = load_tokenizer(model, trust_remote_code=job.model.trust_remote_code, format_=format_)
+        check_vocabulary(read_config(model), count_tokens(tokenizer))
+        return tokenizer
 
     shutil.rmtree(folder, ignore_errors=True)
     return prepare(data, make_tokenizer, how, folder)

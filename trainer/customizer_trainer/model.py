@@ -17,6 +17,7 @@ from customizer_trainer.storage.model_files import select_weights
 _CONV1D = frozenset({"gpt2", "openai-gpt", "gpt_bigcode", "imagegpt", "clvp"})
 """Architectures whose layers are no linear layers, so that LoRA finds nothing to adapt."""
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float32"}
+_SCALED_LENGTHS = frozenset({"default", "llama3", "longrope"})
 _HEADER_LIMIT = 100 * 2**20
 
 
@@ -31,6 +32,8 @@ class ModelConfig:
     """As the configuration says; None when it does not."""
     shape: ModelShape | None = None
     """None where the configuration uses other words than most."""
+    brings_code: bool = False
+    """Whether Python files of its own come with the model."""
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -54,15 +57,38 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
     if not architecture.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
         raise _invalid(f"{architecture} does not generate text; a causal language model is needed.")
     text = document.get("text_config") or document
-    length = text.get("max_position_embeddings")
     dtype = text.get("dtype") or text.get("torch_dtype") or document.get("dtype") or document.get("torch_dtype")
     return ModelConfig(
         architecture=architecture,
         model_type=model_type,
-        context_length=length if isinstance(length, int) else None,
+        context_length=find_context_length(text),
         dtype=dtype if dtype in _DTYPES.values() else None,
         shape=parse_shape(text),
+        brings_code="auto_map" in document,
     )
+
+
+def find_context_length(text: dict[str, Any]) -> int | None:
+    """Returns the tokens that the model can take; scaled positions (RoPE) reach further than the trained ones."""
+    length = text.get("max_position_embeddings")
+    if not isinstance(length, int):
+        return None
+    scaling = _find_scaling(text)
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    factor, trained = scaling.get("factor"), scaling.get("original_max_position_embeddings")
+    # Of these the configuration says the scaled length already.
+    if kind in _SCALED_LENGTHS or not isinstance(factor, (int, float)):
+        return length
+    return max(length, int(factor * (trained if isinstance(trained, int) else length)))
+
+
+def _find_scaling(text: dict[str, Any]) -> dict[str, Any]:
+    """Returns how positions are scaled: `rope_scaling`, or `rope_parameters`, which may name layers by their kind."""
+    scaling = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    if not isinstance(scaling, dict):
+        return {}
+    full = scaling.get("full_attention")
+    return full if isinstance(full, dict) else scaling
 
 
 def parse_shape(text: dict[str, Any]) -> ModelShape | None:
@@ -109,10 +135,26 @@ def checkpoint_dtype(folder: Path) -> str:
     return "float32"
 
 
+def is_known_to_transformers(architecture: str) -> bool:
+    """Tells whether transformers has a class of this name that generates text."""
+    # Takes seconds to import. The tables hold names alone, so that they need no torch.
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    tables = (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    return any(
+        architecture == names if isinstance(names, str) else architecture in names
+        for table in tables
+        for names in table.values()
+    )
+
+
 def load_tokenizer(folder: Path, *, trust_remote_code: bool, format_: Format) -> Tokenizer:
     """Loads the tokenizer from local files and checks that it suits the format of the data.
 
-    Raises ModelInvalid, or ChatTemplateMissing.
+    Raises TokenizerInvalid, or ChatTemplateMissing.
     """
     # Takes seconds to import, which no test of the facts above should wait for.
     from transformers import AutoTokenizer
@@ -120,16 +162,18 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool, format_: Format) ->
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
-        raise _invalid(f"The tokenizer cannot be loaded: {error}.") from error
+        raise _bad_tokenizer(f"The tokenizer cannot be loaded: {error}.") from error
     if tokenizer.eos_token_id is None:
-        raise _invalid("The tokenizer names no end-of-sequence token, so answers would never end.")
+        raise _bad_tokenizer("The tokenizer names no end-of-sequence token, so answers would never end.")
     if format_ == "chat":
         if not tokenizer.chat_template:
             raise CustomizerError(
                 Reason.CHAT_TEMPLATE_MISSING, "The data are chat messages, but the tokenizer has no chat template."
             )
         if not tokenizer.is_fast:
-            raise _invalid("The tokenizer has no tokenizer.json, without which an assistant's words cannot be located.")
+            raise _bad_tokenizer(
+                "The tokenizer has no tokenizer.json, without which an assistant's words cannot be located."
+            )
     return cast(Tokenizer, tokenizer)
 
 
@@ -138,6 +182,15 @@ def _first_tensor_dtype(path: Path) -> str:
         (length,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
     return next((str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__"), "")
+
+
+def count_tokens(tokenizer: Tokenizer) -> int:
+    """Counts the tokens that text may become; those added beside them are only for marks that text may not hold."""
+    return int(cast(Any, tokenizer).vocab_size)
+
+
+def _bad_tokenizer(message: str) -> CustomizerError:
+    return CustomizerError(Reason.TOKENIZER_INVALID, message)
 
 
 def _invalid(message: str) -> CustomizerError:

@@ -109,6 +109,8 @@ class Compute(Placement):
     """gpu, or cpu for small models, CI and demos."""
     gpu_resource: GpuResource = "nvidia.com/gpu"
     """Name under which nodes offer GPUs."""
+    gpu_memory: Quantity | None = None
+    """Memory of a GPU, such as 80Gi. Preflight then refuses what would not fit, and names what would."""
     resources: Resources = Resources()
     """What a training pod asks of its node beside GPUs. Default: nothing, so as much as is there."""
     shared_memory: Quantity | None = None

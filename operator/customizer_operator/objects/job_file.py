@@ -11,6 +11,7 @@ from customizer_operator.api import common
 from customizer_operator.api.base import Object
 from customizer_operator.api.customization_job import CustomizationJob, CustomizationJobSpec
 from customizer_operator.objects.names import build_job_labels, build_owner, config_map_name
+from customizer_operator.objects.quantities import count_bytes
 
 FILE = "job.json"
 
@@ -67,6 +68,7 @@ def build_job_file(job: CustomizationJob) -> Job:
         ),
         automodel=spec.automodel,
         unsloth=spec.unsloth,
+        gpu_memory_bytes=None if spec.compute.gpu_memory is None else count_bytes(spec.compute.gpu_memory),
         checkpoints=spec.checkpoints,
         storage=translate_storage(spec.object_storage),
         artifact_name=spec.output.name or metadata.name,
@@ -77,7 +79,9 @@ def build_job_file(job: CustomizationJob) -> Job:
 
 def _hash(file: Job) -> str:
     """Digests what is trained, whoever asks for it."""
-    asked: Model = file.model_copy(update={"name": "", "namespace": "", "uid": "", "spec_hash": ""})
+    asked: Model = file.model_copy(
+        update={"name": "", "namespace": "", "uid": "", "spec_hash": "", "gpu_memory_bytes": None}
+    )
     return hashlib.sha256(asked.to_json().encode()).hexdigest()
 
 

@@ -188,3 +188,9 @@ def test_preflight_tries_again_only_when_the_catalogue_says_that_it_may_help() -
     assert rules[0]["action"] == "FailJob"
     assert rules[0]["onExitCodes"]["values"] == [64, 65]
     assert rules[1]["action"] == "Ignore"
+
+
+def test_the_memory_of_a_gpu_is_told_in_bytes_and_changes_nothing_of_what_is_trained() -> None:
+    told, untold = (build_job_file(new_job(compute={"device": "gpu", **more})) for more in ({"gpuMemory": "80Gi"}, {}))
+    assert (told.gpu_memory_bytes, untold.gpu_memory_bytes) == (80 * 2**30, None)
+    assert told.spec_hash == untold.spec_hash

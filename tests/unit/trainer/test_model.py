@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_trainer.commands.preflight import check_model, check_output, warn_of_schedule
+from customizer_trainer.commands.preflight import check_output, warn_of_schedule
+from customizer_trainer.datasets.encoding import Tokenizer
 from customizer_trainer.model import (
     ModelConfig,
-    check_lora,
     checkpoint_dtype,
+    count_tokens,
+    find_context_length,
     load_tokenizer,
     parse_config,
     parse_shape,
@@ -44,6 +46,47 @@ CONFIGS: dict[str, tuple[dict[str, Any], ModelConfig]] = {
 @pytest.mark.parametrize(("document", "expected"), CONFIGS.values(), ids=CONFIGS.keys())
 def test_a_configuration_is_read(document: dict[str, Any], expected: ModelConfig) -> None:
     assert parse_config(document) == expected
+
+
+CONTEXTS: dict[str, tuple[dict[str, Any], int | None]] = {
+    "as trained": ({"max_position_embeddings": 2048}, 2048),
+    "not said": ({}, None),
+    "scaled, and said so": (
+        {
+            "max_position_embeddings": 131072,
+            "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
+        },
+        131072,
+    ),
+    "scaled from what was trained": (
+        {
+            "max_position_embeddings": 32768,
+            "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+        },
+        131072,
+    ),
+    "scaled by a factor": ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 2}}, 8192),
+    "as transformers 5 writes it": (
+        {"max_position_embeddings": 4096, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
+        8192,
+    ),
+    "of each kind of layer": (
+        {
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default"},
+                "full_attention": {"rope_type": "linear", "factor": 8.0},
+            },
+        },
+        32768,
+    ),
+    "in no words": ({"max_position_embeddings": 4096, "rope_scaling": "yes"}, 4096),
+}
+
+
+@pytest.mark.parametrize(("text", "length"), CONTEXTS.values(), ids=CONTEXTS.keys())
+def test_a_models_context_is(text: dict[str, Any], length: int | None) -> None:
+    assert find_context_length(text) == length
 
 
 MEASURES = {
@@ -90,12 +133,6 @@ def test_what_generates_no_text_is_refused(document: dict[str, Any]) -> None:
     assert raised.value.reason is Reason.MODEL_INVALID
 
 
-def test_lora_needs_linear_layers() -> None:
-    check_lora(parse_config(LLAMA))
-    with pytest.raises(CustomizerError, match="train all_weights"):
-        check_lora(parse_config({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}))
-
-
 def test_without_a_word_in_the_configuration_the_weights_tell_their_type(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     header = json.dumps({"__metadata__": {}, "w": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
@@ -120,14 +157,12 @@ def test_a_broken_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(CustomizerError) as raised:
         load_tokenizer(tmp_path, trust_remote_code=False, format_="chat")
-    assert raised.value.reason is Reason.MODEL_INVALID
+    assert raised.value.reason is Reason.TOKENIZER_INVALID
 
 
-def test_samples_longer_than_the_context_are_refused() -> None:
-    job = build_job(automodel={"training": {"maxSeqLength": 4096}})
-    with pytest.raises(CustomizerError, match="maxSeqLength is 4096; its context is 2048 tokens") as raised:
-        check_model(job, parse_config(LLAMA))
-    assert raised.value.reason is Reason.SEQUENCE_TOO_LONG
+def test_tokens_of_text_are_counted(tokenizer: Tokenizer, tokenizer_folder: Path) -> None:
+    vocabulary = json.loads((tokenizer_folder / "tokenizer.json").read_text())["model"]["vocab"]
+    assert count_tokens(tokenizer) == len(vocabulary)
 
 
 def manifest(uid: str) -> bytes:

@@ -40,6 +40,8 @@ class Backend:
     """The module that torchrun starts as a rank, with the arguments RECIPE EVENTS DEVICE (`training.rank`)."""
     packages: tuple[str, ...]
     """Distributions whose versions the manifest names."""
+    own_architectures: frozenset[str]
+    """Classes of models that it trains beside those of transformers."""
     build_recipe: Callable[[Job, Inputs], dict[str, Any]]
     """Translates the job to what the worker reads, as JSON: pure."""
     warn_of_device: Callable[[Job], list[str]]

@@ -1,6 +1,7 @@
 """Which backend a job names. Imports neither torch nor the libraries themselves."""
 
 from customizer_contract.job import Job
+from customizer_trainer.backends.automodel import architectures
 from customizer_trainer.backends.automodel import artifact as automodel_artifact
 from customizer_trainer.backends.automodel import recipe as automodel_recipe
 from customizer_trainer.backends.backend import Backend
@@ -10,6 +11,7 @@ from customizer_trainer.backends.unsloth import settings as unsloth_settings
 _AUTOMODEL = Backend(
     worker="customizer_trainer.backends.automodel.run",
     packages=("customizer", "nemo_automodel", "peft", "torch", "transformers"),
+    own_architectures=architectures.OWN,
     build_recipe=automodel_recipe.build_recipe,
     # What a CPU cannot do is refused where it is applied.
     warn_of_device=lambda job: [],
@@ -19,6 +21,7 @@ _AUTOMODEL = Backend(
 _UNSLOTH = Backend(
     worker="customizer_trainer.backends.unsloth.run",
     packages=("bitsandbytes", "customizer", "peft", "torch", "transformers", "trl", "unsloth", "unsloth_zoo"),
+    own_architectures=frozenset(),
     build_recipe=unsloth_settings.build_settings,
     warn_of_device=unsloth_settings.warn_of_device,
     warn_of_serving=unsloth_settings.warn_of_serving,

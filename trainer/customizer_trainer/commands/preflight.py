@@ -13,7 +13,8 @@ from customizer_contract.steps import count_steps, count_warmup
 from customizer_trainer.backends.choice import find_backend
 from customizer_trainer.datasets.problems import InvalidRecordsError, RecordProblem
 from customizer_trainer.inputs import fetch_job_data, prepare_job_data
-from customizer_trainer.model import ModelConfig, check_lora, read_config
+from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config
+from customizer_trainer.model_checks import check_architecture, check_memory, check_model
 from customizer_trainer.publishing import find_owner
 from customizer_trainer.storage.s3 import S3, join
 from customizer_trainer.storage.sources import check_weights, fetch_model_settings
@@ -45,6 +46,8 @@ def run(job: Job, workspace: Workspace) -> Result:
     check_weights(job.model.source, s3)
     config = read_config(settings)
     check_model(job, config)
+    own = find_backend(job).own_architectures
+    check_architecture(job, config, lambda name: name in own or is_known_to_transformers(name))
     facts = describe_model(config)
     report_uri = join(job.work_uri, REPORT_FILE)
     data = fetch_job_data(job, s3, workspace)
@@ -55,6 +58,7 @@ def run(job: Job, workspace: Workspace) -> Result:
         s3.put(report_uri, report.to_json().encode())
         raise
     dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
+    check_memory(job, config, longest_sample=dataset.training.lengths.max)
     warnings = [
         *prepared.warnings,
         *warn_of_schedule(job, dataset.training.samples),
@@ -90,19 +94,6 @@ def check_output(job: Job, present: str | None, manifest: bytes | None) -> None:
     if owner is None or owner.uid != job.uid:
         whose = f"{owner.namespace}/{owner.name} ({owner.uid})" if owner else "something else"
         raise CustomizerError(Reason.OUTPUT_EXISTS, f"{job.artifact_uri}: {whose} has published there.")
-
-
-def check_model(job: Job, config: ModelConfig) -> None:
-    """Raises ModelInvalid or SequenceTooLong if the model cannot be trained as the job asks."""
-    outline = job.outline
-    if outline.adapts:
-        check_lora(config)
-    if config.context_length is not None and outline.max_seq_length > config.context_length * outline.context_factor:
-        raise CustomizerError(
-            Reason.SEQUENCE_TOO_LONG,
-            f"maxSeqLength is {outline.max_seq_length}; its context is {config.context_length} tokens.",
-            field=outline.max_seq_length_field,
-        )
 
 
 def warn_of_schedule(job: Job, training_samples: int) -> list[str]:

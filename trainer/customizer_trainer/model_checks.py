@@ -1,0 +1,132 @@
+"""What can be said of a model before any weight is loaded: whether this job can train it. Pure."""
+
+from collections.abc import Callable
+
+from customizer_contract.automodel import Automodel
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.fitting import suggest_fit
+from customizer_contract.job import Job
+from customizer_contract.memory import estimate_memory
+from customizer_contract.shape import ModelShape
+from customizer_trainer.model import ModelConfig, check_lora
+
+_GIB = 2**30
+
+
+def check_model(job: Job, config: ModelConfig) -> None:
+    """Raises the first reason for which the model cannot be trained as the job asks."""
+    if job.outline.adapts:
+        check_lora(config)
+    _check_length(job, config)
+    if job.automodel is not None and config.shape is not None:
+        _check_mesh(job.automodel, config.shape)
+
+
+def check_architecture(job: Job, config: ModelConfig, knows: Callable[[str], bool]) -> None:
+    """Raises ArchitectureUnsupported for one that neither the backend knows nor the model brings as code."""
+    if knows(config.architecture) or (config.brings_code and job.model.trust_remote_code):
+        return
+    if config.brings_code:
+        message = f"{config.architecture} is code that comes with the model: set model.trustRemoteCode if you trust it."
+        raise CustomizerError(Reason.ARCHITECTURE_UNSUPPORTED, message, field="model.trustRemoteCode")
+    raise CustomizerError(
+        Reason.ARCHITECTURE_UNSUPPORTED,
+        f"{config.architecture} is not known to the backend, and the model brings no code of its own.",
+        file="config.json",
+        field="architectures",
+    )
+
+
+def check_vocabulary(config: ModelConfig, tokens: int) -> None:
+    """Raises TokenizerInvalid when the tokenizer can write tokens that the model has no embedding of."""
+    if config.shape is not None and tokens > config.shape.vocabulary_size:
+        raise CustomizerError(
+            Reason.TOKENIZER_INVALID,
+            f"The tokenizer knows {tokens} tokens, the model only {config.shape.vocabulary_size}.",
+            file="config.json",
+            field="vocab_size",
+        )
+
+
+def check_memory(job: Job, config: ModelConfig, longest_sample: int) -> None:
+    """Raises MemoryInsufficient when the job does not fit into the GPU that it names, with the nearest that does.
+
+    Judges nothing where the job does not say what its GPUs hold, or the configuration what the model measures.
+    """
+    limit, shape, dtype, settings = job.gpu_memory_bytes, config.shape, config.dtype, job.settings
+    if limit is None or shape is None or dtype is None:
+        return
+    estimate = estimate_memory(shape, dtype, settings, device=job.device, longest_sample=longest_sample)
+    if estimate.total_bytes <= limit:
+        return
+    nearest = suggest_fit(shape, dtype, settings, limit, device=job.device, longest_sample=longest_sample)
+    parts = ", ".join(
+        f"{name} {size / _GIB:.1f}"
+        for name, size in (
+            ("weights", estimate.weights_bytes),
+            ("gradients", estimate.gradients_bytes),
+            ("optimizer", estimate.optimizer_bytes),
+            ("activations", estimate.activations_bytes),
+        )
+    )
+    message = (
+        f"About {estimate.total_bytes / _GIB:.1f} GiB a GPU are needed ({parts}), and compute.gpuMemory is"
+        f" {limit / _GIB:.1f} GiB."
+    )
+    advice = f" This would fit: {nearest}." if nearest else " No change of batch, length, adapter or nodes would do."
+    raise CustomizerError(Reason.MEMORY_INSUFFICIENT, message + advice)
+
+
+def _check_length(job: Job, config: ModelConfig) -> None:
+    outline, limit = job.outline, config.context_length
+    if limit is not None and outline.max_seq_length > limit * outline.context_factor:
+        raise CustomizerError(
+            Reason.SEQUENCE_TOO_LONG,
+            f"maxSeqLength is {outline.max_seq_length}; its context is {limit} tokens.",
+            field=outline.max_seq_length_field,
+        )
+
+
+def _check_mesh(settings: Automodel, shape: ModelShape) -> None:
+    spread = settings.parallelism
+    tensor, pipeline, expert = (
+        spread.tensor_parallel_size,
+        spread.pipeline_parallel_size,
+        spread.expert_parallel_size or 1,
+    )
+    gpus = spread.num_nodes * spread.num_gpus_per_node
+    for what, count in (("key/value heads", shape.key_value_heads), ("attention heads", shape.attention_heads)):
+        if count % tensor:
+            fits = [size for size in _divisors(count) if shape.attention_heads % size == 0 and gpus % size == 0]
+            raise _uneven("tensorParallelSize", tensor, f"{count} {what}", fits)
+    if pipeline > 1 and shape.tied_embeddings:
+        raise CustomizerError(
+            Reason.PARALLELISM_INVALID,
+            "The model's embedding is also its head, so that they cannot lie in different stages: write"
+            " parallelism.pipelineParallelSize: 1.",
+            field="automodel.parallelism.pipelineParallelSize",
+        )
+    if shape.layers % pipeline:
+        fits = [size for size in _divisors(shape.layers) if gpus % size == 0]
+        raise _uneven("pipelineParallelSize", pipeline, f"{shape.layers} layers", fits)
+    if expert > 1 and not shape.experts:
+        raise _uneven("expertParallelSize", expert, "no experts", [1])
+    if shape.experts % expert:
+        fits = [size for size in _divisors(shape.experts) if gpus % size == 0]
+        raise _uneven("expertParallelSize", expert, f"{shape.experts} experts", fits)
+    if shape.experts and tensor > 1:
+        raise _uneven("tensorParallelSize", tensor, "experts, which expertParallelSize shares out", [1])
+
+
+def _uneven(field: str, asked: int, what: str, fits: list[int]) -> CustomizerError:
+    # Of two that are as near, the larger one: it takes less memory.
+    nearest = min(fits, key=lambda size: (abs(size - asked), -size))
+    return CustomizerError(
+        Reason.PARALLELISM_INVALID,
+        f"The model has {what}, which {asked} GPUs cannot share evenly: write parallelism.{field}: {nearest}.",
+        field=f"automodel.parallelism.{field}",
+    )
+
+
+def _divisors(count: int) -> list[int]:
+    return [size for size in range(1, count + 1) if count % size == 0]
