@@ -21,8 +21,10 @@ from customizer_operator.plan.plan import (
     EventsOf,
     Exists,
     HttpGet,
+    Listed,
     LogOf,
     NodeLabels,
+    PendingWorkloads,
     Plan,
     Question,
     Reference,
@@ -40,6 +42,8 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 _TIMEOUT = (5, 30)
 _SERVED_MAX_AGE = 10.0
 _NODES_MAX_AGE = 60.0
+_QUEUE_MAX_AGE = 10.0
+_VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _MEMORY = 600.0
 _LIST_LIMIT = 500
@@ -233,6 +237,11 @@ class Cluster:
                 return self._read_log(namespace, pod, container)
             case HttpGet(url, max_age):
                 return self._remember(question, now, max_age, lambda: self._pods.get(url))
+            case Listed(resource, namespace, selector):
+                found = self._find(_path(resource, namespace), {"labelSelector": selector})
+                return None if found is None else found["items"]
+            case PendingWorkloads():
+                return self._remember(question, now, _QUEUE_MAX_AGE, lambda: self._read_queue(question))
             case NodeLabels():
                 return self._remember(question, now, _NODES_MAX_AGE, self._read_node_labels)
             case Served(resource):
@@ -264,9 +273,18 @@ class Cluster:
         found = self._find(path)
         return found is not None and any(item["name"] == plural for item in found["resources"])
 
-    def _find(self, path: str) -> Object | None:
+    def _read_queue(self, question: PendingWorkloads) -> list[Object] | None:
+        """Asks Kueue's own apiserver, which may be switched off or not answer."""
+        path = f"{_VISIBILITY}/namespaces/{question.namespace}/localqueues/{question.queue}/pendingworkloads"
         try:
-            return self._call("GET", path)
+            return list(self._call("GET", path)["items"])
+        except ApiError as error:
+            log.info("Kueue does not tell what waits in %s/%s: %s", question.namespace, question.queue, error)
+            return None
+
+    def _find(self, path: str, query: dict[str, str] | None = None) -> Object | None:
+        try:
+            return self._call("GET", path, query=query)
         except ApiError as error:
             if error.status == 404:
                 return None

@@ -32,6 +32,7 @@ from customizer_operator.plan.plan import (
 )
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.progress import PULL_SECONDS
+from customizer_operator.plan.queueing import ask_queue, explain_queue
 from customizer_operator.plan.waiting import REACT_WITHIN, Waiting, explain, explain_refusal, is_late
 
 _RETRY_SECONDS = 10.0
@@ -66,6 +67,7 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
                 *_ask_about_pods(view, decision),
                 *_ask_about_training_job(view, decision),
                 *ask_for_nodes(view, decision.attempts),
+                *(ask_queue(view, decision.attempts[-1].number) if decision.stage is Stage.PLACING else ()),
                 view.config_map_question,
             )
         case Stage.ENDING:
@@ -159,6 +161,8 @@ class _Planner:
             return None
         if not job.reacted and view.now - job.created_at > REACT_WITHIN:
             return _no_reaction(job.name)
+        if (queued := explain_queue(view, number)) is not None:
+            return queued
         return self._explain_pods(view.find_pods(number), view.replicas, f"PyTorchJob {job.name}", job.uid)
 
     def _explain_pods(self, pods: Sequence[Pod], expected: int, owner: str, uid: str) -> Waiting | None:

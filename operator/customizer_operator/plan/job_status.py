@@ -241,7 +241,8 @@ def _suspended(view: JobView, stage: Stage) -> Finding:
 
 def _find_state(view: JobView, decision: Decision, waiting: Waiting | None) -> str:
     if waiting is not None:
-        return "Stalled" if waiting.needs_help else "Waiting"
+        queued = waiting.reason is ConditionReason.QUEUED
+        return "Stalled" if waiting.needs_help else "Queued" if queued else "Waiting"
     if decision.stage is Stage.ENDING and view.job.spec.suspend:
         return "Suspending"
     return _WORDS[decision.stage]

@@ -17,6 +17,7 @@ from customizer_operator.plan.attempts import (
     find_ending,
     find_next_start,
 )
+from customizer_operator.plan.half_placed import find_release
 from customizer_operator.plan.hangs import find_hang, note_silence
 from customizer_operator.plan.job_view import JobView, Preflight, merge_attempts
 from customizer_operator.plan.plan import Question
@@ -157,6 +158,7 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
     if ending is None and view.job.spec.suspend:
         ending = Ending(AttemptOutcome.SUSPENDED, "Suspended", "spec.suspend is true.", retryable=True)
     stage = _find_stage(pods, view.replicas)
+    ending = ending or _find_release(view, current, pods)
     ending = ending or find_deadline(history, view.job.spec.active_deadline_seconds, view.now)
     question = view.progress_question(current.number)
     if ending is None and stage is Stage.RUNNING and question is not None and question in view.observed.answers:
@@ -168,6 +170,13 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
         so_far = replace(so_far, questions=log)
         return _conclude(view, history, _end(current, ending, pods, view), so_far, _find_warnings(pods))
     return replace(so_far, stage=stage, attempts=history)
+
+
+def _find_release(view: JobView, attempt: Attempt, pods: Sequence[Pod]) -> Ending | None:
+    """Returns that a half-placed attempt gives up its nodes; a queue admits all pods of an attempt or none."""
+    if view.job.spec.scheduling.queue is not None:
+        return None
+    return find_release(attempt, pods, view.replicas, view.job.metadata.uid, view.now)
 
 
 def _conclude(

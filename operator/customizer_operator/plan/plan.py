@@ -29,6 +29,8 @@ POD = Resource("", "v1", "pods", "Pod")
 SERVICE = Resource("", "v1", "services", "Service")
 JOB = Resource("batch", "v1", "jobs", "Job")
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+LOCAL_QUEUE = Resource("kueue.x-k8s.io", "v1beta2", "localqueues", "LocalQueue")
+WORKLOAD = Resource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload")
 PYTORCH_JOB = Resource("kubeflow.org", "v1", "pytorchjobs", "PyTorchJob")
 CUSTOMIZATION_JOB = Resource("customizer.dev", "v1alpha1", "customizationjobs", "CustomizationJob")
 MODEL_DEPLOYMENT = Resource("customizer.dev", "v1alpha1", "modeldeployments", "ModelDeployment")
@@ -126,7 +128,24 @@ class NodeLabels:
     """Asks for the labels of all nodes. Answer: by node; reused for a minute."""
 
 
-Question = EventsOf | HttpGet | Served | Exists | LogOf | NodeLabels
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Asks for the objects with a label. Answer: list of `Object`, None when the cluster does not know the resource."""
+
+    resource: Resource
+    namespace: str
+    selector: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingWorkloads:
+    """Asks Kueue what waits in a LocalQueue. Answer: list of `Object` in order, None when it does not tell."""
+
+    namespace: str
+    queue: str
+
+
+Question = EventsOf | HttpGet | Served | Exists | LogOf | NodeLabels | Listed | PendingWorkloads
 """What a decision needs beyond the caches."""
 
 

@@ -23,6 +23,8 @@ _MISSING_KEY = re.compile(r"couldn't find key (\S+) in Secret \S+?/(\S+)")
 _MISSING_CONFIG_MAP = re.compile(r'configmap "([^"]+)" not found', re.IGNORECASE)
 _MISSING_ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found', re.IGNORECASE)
 _CREATION_FAILURES = frozenset({"FailedCreate", "FailedCreatePod"})
+_QUOTA = "exceeded quota: "
+_POD_SECURITY = "violates PodSecurity "
 _MOUNT_FAILURES = frozenset({"FailedMount", "FailedAttachVolume"})
 
 
@@ -53,7 +55,7 @@ def explain(
             return finding
     unplaced = [finding for finding in findings if finding.reason is ConditionReason.UNSCHEDULABLE]
     if unplaced:
-        message = f"{len(unplaced)} of {expected} pods have no node. {unplaced[0].message}"
+        message = f"{len(unplaced)} of {expected} pods have no node.{_tell_missing(pods)} {unplaced[0].message}"
         return Waiting(ConditionReason.UNSCHEDULABLE, message, needs_help=False)
     return findings[0] if findings else None
 
@@ -63,7 +65,8 @@ def _explain_pod(pod: Pod, events: Sequence[Object]) -> Waiting | None:
         return None
     status = pod.raw.get("status", {})
     for condition in status.get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+        gated = condition.get("reason") == "SchedulingGated"  # by the queue that has admitted it, for a moment
+        if condition["type"] == "PodScheduled" and condition["status"] == "False" and not gated:
             return _explain_placement(condition.get("message", ""), pod)
     for entry in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
         waiting = entry.get("state", {}).get("waiting")
@@ -80,9 +83,21 @@ def _explain_placement(message: str, pod: Pod) -> Waiting:
             f"PersistentVolumeClaim {claim[1]} does not exist: create it, or correct its name in the spec.",
             needs_help=True,
         )
-    wanted = "".join(f" It asks for {number} {name}." for name, number in sorted(_find_devices(pod).items()))
-    return Waiting(
-        ConditionReason.UNSCHEDULABLE, f"The scheduler says of {pod.name}: {message}{wanted}", needs_help=False
+    return Waiting(ConditionReason.UNSCHEDULABLE, f"The scheduler says of {pod.name}: {message}", needs_help=False)
+
+
+def _tell_missing(pods: Sequence[Pod]) -> str:
+    """Tells how many devices are missing, and where they would have to be."""
+    waiting = [pod for pod in pods if pod.node is None and not pod.is_over]
+    missing: dict[str, int] = {}
+    for pod in waiting:
+        for name, number in _find_devices(pod).items():
+            missing[name] = missing.get(name, 0) + int(number)
+    selector = waiting[0].raw.get("spec", {}).get("nodeSelector") or {} if waiting else {}
+    where = f" on nodes with {', '.join(f'{key}={value}' for key, value in sorted(selector.items()))}"
+    return "".join(
+        f" {number} {name} are missing{where if selector else ''}, {number // len(waiting)} for each pod."
+        for name, number in sorted(missing.items())
     )
 
 
@@ -152,6 +167,20 @@ def _explain_refused_pods(owner: str, events: Sequence[Object]) -> Waiting | Non
         return Waiting(
             ConditionReason.SERVICE_ACCOUNT_MISSING,
             f"ServiceAccount {account[1]} does not exist: create it, or correct objectStorage.serviceAccountName.",
+            needs_help=True,
+        )
+    if _QUOTA in message:
+        return Waiting(
+            ConditionReason.QUOTA_EXCEEDED,
+            f"The namespace has no quota left for the pods of {owner}: {message.rstrip('.')}."
+            " They are made when other pods end; or have the ResourceQuota raised.",
+            needs_help=False,
+        )
+    if _POD_SECURITY in message:
+        return Waiting(
+            ConditionReason.POD_SECURITY_REFUSED,
+            f"The namespace's pod security refuses the pods of {owner}: {message.rstrip('.')}."
+            " They keep to the restricted standard: look for a webhook that changes them.",
             needs_help=True,
         )
     return Waiting(

@@ -25,8 +25,10 @@ from customizer_operator.plan.plan import (
     EventsOf,
     Exists,
     HttpGet,
+    Listed,
     LogOf,
     NodeLabels,
+    PendingWorkloads,
     Plan,
     Question,
     Resource,
@@ -52,6 +54,9 @@ class World:
         self.logs: dict[tuple[str, str], str] = {}
         """By pod and container."""
         self.nodes: dict[str, dict[str, str]] = {}
+        self.workloads: list[Object] | None = None
+        """Kueue's; None where it does not run."""
+        self.pending: list[Object] | None = None
         self.refusal: str | None = None
         self.kubernetes_events: dict[str, list[Object]] = {}
         self.effects = 0
@@ -174,6 +179,10 @@ class World:
                 return self.progress
             case LogOf(_, pod, container):
                 return self.logs.get((pod, container))
+            case Listed(_, _, selector):
+                return self.workloads if "kueue" in selector else []
+            case PendingWorkloads():
+                return self.pending
             case NodeLabels():
                 return self.nodes
 

@@ -41,7 +41,7 @@ def event(reason: str, message: str) -> dict[str, Any]:
         (
             unplaced("0/2 nodes are available: 2 Insufficient nvidia.com/gpu."),
             "Unschedulable",
-            "asks for 8 nvidia.com",
+            "8 nvidia.com/gpu are missing, 8 for each pod",
             False,
         ),
         (unplaced('persistentvolumeclaim "data" not found'), "VolumeClaimMissing", "PersistentVolumeClaim data", True),
@@ -87,8 +87,12 @@ def test_the_events_of_a_pod_know_why_a_volume_is_missing(message: str, reason: 
 @pytest.mark.parametrize(
     ("message", "reason", "words"),
     [
-        ('pods "j-0" is forbidden: exceeded quota: gpus', "PodRefused", "exceeded quota: gpus"),
-        ('pods "j-0" is forbidden: violates PodSecurity "restricted:latest"', "PodRefused", "have the quota or policy"),
+        (
+            'pods "j-0" is forbidden: violates PodSecurity "restricted:latest"',
+            "PodSecurityRefused",
+            "look for a webhook",
+        ),
+        ('admission webhook "policy" denied the request: no', "PodRefused", "have the quota or policy changed"),
         (
             'error looking up service account team/robot: serviceaccount "robot" not found',
             "ServiceAccountMissing",
@@ -103,6 +107,14 @@ def test_the_events_of_the_owner_know_why_there_is_no_pod(message: str, reason: 
     assert found is not None
     assert (found.reason, found.needs_help) == (reason, True)
     assert words in found.message
+
+
+def test_a_quota_that_is_used_up_frees_itself() -> None:
+    refusal = event("FailedCreatePod", 'pods "j-0" is forbidden: exceeded quota: gpus, requested: 8, used: 8')
+    found = explain([], expected=2, owner="PyTorchJob j", owner_events=[refusal], pod_events={})
+    assert found is not None
+    assert (found.reason, found.needs_help) == ("QuotaExceeded", False)
+    assert "exceeded quota: gpus, requested: 8, used: 8" in found.message
 
 
 @pytest.mark.parametrize(
