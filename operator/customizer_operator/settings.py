@@ -20,7 +20,7 @@ class Settings:
     `CUSTOMIZER_NAMESPACES`: comma-separated; the whole cluster when empty.
     `CUSTOMIZER_RESYNC_SECONDS`: how often everything is listed and looked at again.
     `CUSTOMIZER_WORKERS`: objects handled at the same time.
-    `CUSTOMIZER_HEALTH_PORT`, `CUSTOMIZER_METRICS_PORT`: where `/healthz` and `/metrics` are served; metrics off with 0.
+    `CUSTOMIZER_HEALTH_PORT`, `CUSTOMIZER_METRICS_PORT`: where `/healthz` and `/metrics` are served; off with 0.
     """
 
     images: Images

@@ -13,6 +13,8 @@ OURS = "/apis/customizer.dev/v1alpha1"
 _PLURALS = {
     "customizationjobs": OURS,
     "modeldeployments": OURS,
+    "workloads": "/apis/kueue.x-k8s.io/v1beta2",
+    "localqueues": "/apis/kueue.x-k8s.io/v1beta2",
     "pytorchjobs": "/apis/kubeflow.org/v1",
     "jobs": "/apis/batch/v1",
     "deployments": "/apis/apps/v1",
