@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from kubernetes import client, config
@@ -65,12 +66,19 @@ class RefusedError(ApiError):
     """The apiserver will not have an object: a quota, a policy or a webhook, which the user may be able to change."""
 
 
+def _connect(kubeconfig: Path | None) -> client.ApiClient:
+    """Returns a client for the cluster that a kubeconfig names; default: where the operator runs, or $KUBECONFIG."""
+    if kubeconfig is not None:
+        return config.new_client_from_config(str(kubeconfig))
+    config.load_config()
+    return client.ApiClient()
+
+
 class Cluster:
     """Reads from the cluster and carries plans out. What it writes it also tells the cache."""
 
-    def __init__(self, cache: Cache) -> None:
-        config.load_config()
-        self._api = client.ApiClient()
+    def __init__(self, cache: Cache, kubeconfig: Path | None = None) -> None:
+        self._api = _connect(kubeconfig)
         self._cache = cache
         self._pods = PodClient()
         self._remembered: dict[Question, tuple[float, object]] = {}

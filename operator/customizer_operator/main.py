@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -36,7 +37,7 @@ _CONFLICT_PAUSE = 0.5
 class Operator:
     """The loop of all kinds: observe, ask, plan, carry out."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kubeconfig: Path | None = None) -> None:
         self._settings = settings
         self._kinds = {kind.resource.plural: kind for kind in build_kinds(settings)}
         self.resources = tuple(
@@ -54,7 +55,7 @@ class Operator:
         """
         self._reconciler: Reconciler[Key] = Reconciler(self._reconcile, clock=time.monotonic, jitter=random.random)
         self.metrics = Metrics(self._cache, self._kinds.values(), lambda: self._reconciler.depth)
-        self._cluster = Cluster(self._cache)
+        self._cluster = Cluster(self._cache, kubeconfig)
 
     async def run(self) -> None:
         """Works until cancelled. The caches are filled before the first decision."""

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 FIRST_BACKOFF = 1.0
-LAST_BACKOFF = 300.0
+LAST_BACKOFF = 60.0
 """Seconds between tries of a key that keeps failing: doubled from the first to the last."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.control_plane import ControlPlane
+from tests.api.proxy import Proxy
 from tests.api.world import World
 from tests.cluster.builds import TRAINING_OPERATOR, module_folder
 
@@ -42,12 +43,28 @@ def world(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.fixture
-def start_operator(control_plane: ControlPlane, world: World, tmp_path: Path) -> Iterator[Callable[[], "Operator"]]:
+def make_world(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
+    """Makes namespaces."""
+    made: list[World] = []
+
+    def make() -> World:
+        digest = hashlib.sha256(f"{request.node.nodeid}/{len(made)}".encode()).hexdigest()[:10]
+        made.append(World(control_plane, f"test-{digest}"))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.remove()
+
+
+@pytest.fixture
+def start_operator(control_plane: ControlPlane, world: World, tmp_path: Path) -> Iterator[Callable[..., "Operator"]]:
     """Starts operators, as processes of their own, with no rights but those of manifests/base."""
     started: list[Operator] = []
 
-    def start() -> Operator:
-        started.append(Operator(control_plane, world, tmp_path / f"operator-{len(started)}.log"))
+    def start(server: str | None = None, **settings: str) -> Operator:
+        log = tmp_path / f"operator-{len(started)}.log"
+        started.append(Operator(control_plane, world, log, server, **settings))
         return started[-1]
 
     yield start
@@ -57,18 +74,32 @@ def start_operator(control_plane: ControlPlane, world: World, tmp_path: Path) ->
 
 
 @pytest.fixture
-def operator(start_operator: Callable[[], "Operator"]) -> "Operator":
+def proxy(control_plane: ControlPlane) -> Iterator[Proxy]:
+    """A proxy in front of the apiserver."""
+    with Proxy(control_plane) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def operator(start_operator: Callable[..., "Operator"]) -> "Operator":
     """The operator, running."""
     return start_operator()
+
+
+def write_kubeconfig(plane: ControlPlane, path: Path, server: str | None = None) -> Path:
+    """Writes a kubeconfig with the rights of manifests/base and no others."""
+    account = "/api/v1/namespaces/customizer-system/serviceaccounts/customizer-operator/token"
+    token = plane.call("POST", account, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"})
+    return plane.write_kubeconfig(path, token["status"]["token"], server)
 
 
 class Operator:
     """The operator's process."""
 
-    def __init__(self, plane: ControlPlane, world: World, log: Path) -> None:
-        account = "/api/v1/namespaces/customizer-system/serviceaccounts/customizer-operator/token"
-        token = plane.call("POST", account, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"})
-        kubeconfig = plane.write_kubeconfig(log.with_suffix(".kubeconfig"), token["status"]["token"])
+    def __init__(
+        self, plane: ControlPlane, world: World, log: Path, server: str | None = None, **settings: str
+    ) -> None:
+        kubeconfig = write_kubeconfig(plane, log.with_suffix(".kubeconfig"), server)
         environment = {
             **{name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COV")},
             "KUBECONFIG": str(kubeconfig),
@@ -80,6 +111,7 @@ class Operator:
             "CUSTOMIZER_NAMESPACES": world.namespace,
             "CUSTOMIZER_METRICS_PORT": "0",
             "CUSTOMIZER_HEALTH_PORT": "0",
+            **settings,
         }
         self._log = log
         self._process = subprocess.Popen(

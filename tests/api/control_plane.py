@@ -132,14 +132,17 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
         return done.stdout + done.stderr
 
-    def write_kubeconfig(self, path: Path, token: str) -> Path:
-        """Writes a kubeconfig for the owner of a token."""
+    def write_kubeconfig(self, path: Path, token: str, server: str | None = None) -> Path:
+        """Writes a kubeconfig for the owner of a token; `server` is something that stands before the apiserver."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "test",
             "clusters": [
-                {"name": "test", "cluster": {"server": self.url, "certificate-authority": str(self.authority)}}
+                {
+                    "name": "test",
+                    "cluster": {"server": server or self.url, "certificate-authority": str(self.authority)},
+                }
             ],
             "users": [{"name": "test", "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],

@@ -23,7 +23,7 @@ _PLURALS = {
     "services": "/api/v1",
     "events": "/api/v1",
 }
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 Object = dict[str, Any]
 
@@ -90,7 +90,13 @@ class World:
         return dict(self.wait(f"{plural} {name}", lambda: self.get(plural, name)))
 
     def wait_for_condition(
-        self, name: str, kind: str, status: str = "True", reason: str | None = None, plural: str = "customizationjobs"
+        self,
+        name: str,
+        kind: str,
+        status: str = "True",
+        reason: str | None = None,
+        plural: str = "customizationjobs",
+        patience: float = _PATIENCE,
     ) -> Object:
         """Waits for a condition of an object of ours; returns the condition."""
 
@@ -100,7 +106,7 @@ class World:
                     return condition if reason is None or condition["reason"] == reason else None
             return None
 
-        return dict(self.wait(f"{name}: {kind}={status} {reason or ''}", find))
+        return dict(self.wait(f"{name}: {kind}={status} {reason or ''}", find, patience))
 
     @contextmanager
     def forbid_pytorchjobs(self, message: str) -> Iterator[None]:

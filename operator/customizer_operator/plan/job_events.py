@@ -24,9 +24,10 @@ def find_events(
     previous: CustomizationJobStatus, current: CustomizationJobStatus, ended: Sequence[Attempt]
 ) -> tuple[Event, ...]:
     """Returns what the current status tells and the previous one did not, and the attempts that ended."""
-    events = [
-        _tell_condition(c) for c in find_changes(previous.conditions or (), current.conditions or ()) if _is_news(c)
-    ]
+    # Not the time: an operator that died before it wrote the status tells the same once more, which is no news.
+    occasion = f"{current.attempt or 0}/{current.observed_generation or 0}"
+    changes = find_changes(previous.conditions or (), current.conditions or ())
+    events = [_tell_condition(condition, occasion) for condition in changes if _is_news(condition)]
     known = {attempt.number for attempt in previous.attempts or ()}
     for attempt in current.attempts or ():
         if attempt.number not in known:
@@ -41,11 +42,11 @@ def _is_news(condition: Condition) -> bool:
     return failed_preflight or _NEWS.get(ConditionType(condition.type)) == condition.status
 
 
-def _tell_condition(condition: Condition) -> Event:
+def _tell_condition(condition: Condition, occasion: str) -> Event:
     bad = condition.type in (ConditionType.FAILED, ConditionType.STALLED) or condition.status == "False"
     kind: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
     reason = condition.reason if bad else condition.type
-    return Event(kind, reason, condition.message or condition.type, condition.last_transition_time.isoformat())
+    return Event(kind, reason, condition.message or condition.type, occasion)
 
 
 def _tell_end(attempt: Attempt) -> Event:

@@ -73,13 +73,13 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes event on the subject. The same event twice within an hour is one."""
+    """A Kubernetes event on the subject. The same one is written once, as long as the apiserver keeps it."""
 
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
     occasion: str
-    """Tells occurrences apart (an attempt's number, a transition's time): one event each."""
+    """Tells occurrences apart (an attempt's number, a generation): one event each."""
 
 
 @dataclass(frozen=True, slots=True)

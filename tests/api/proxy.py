@@ -1,0 +1,157 @@
+"""A proxy in front of the apiserver that does to requests what networks and apiservers do."""
+
+import http.client
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from tests.api.control_plane import ControlPlane
+
+_WRITES = ("POST", "PUT", "PATCH", "DELETE")
+_REFUSED = 400
+_HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "keep-alive")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked of the apiserver."""
+
+    method: str
+    path: str
+
+    @property
+    def is_write(self) -> bool:
+        """Tells whether it changes something."""
+        return self.method in _WRITES
+
+
+class Proxy(AbstractContextManager["Proxy"]):
+    """Hands requests on, as far as it is let.
+
+    `refuse` answers a request itself with the status that it returns. After `writes_left` writes the proxy is dead:
+    the last write happens but its answer is lost, and nothing else gets through until `revive`.
+    """
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.refuse: Callable[[Request], int | None] = lambda request: None
+        self.writes_left: int | None = None
+        self.writes: list[Request] = []
+        self._dead = threading.Event()
+        self._lock = threading.Lock()
+        self._streams: set[http.client.HTTPResponse] = set()
+        self._target = urlsplit(plane.url).netloc
+        self._context = ssl.create_default_context(cafile=plane.authority)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.die()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def is_dead(self) -> bool:
+        """Tells whether nothing gets through."""
+        return self._dead.is_set()
+
+    def die(self) -> None:
+        """Lets nothing through any more; running watches end."""
+        self._dead.set()
+        self.drop_watches()
+
+    def revive(self, writes_left: int | None = None) -> None:
+        """Lets requests through again."""
+        self.writes_left = writes_left
+        self._dead.clear()
+
+    def drop_watches(self) -> None:
+        """Ends every answer that is being read, in the midst of it."""
+        with self._lock:
+            streams, self._streams = self._streams, set()
+        for stream in streams:
+            stream.close()
+
+    def _count(self, request: Request, status: int) -> bool:
+        """Notes a write that has happened; tells whether its answer may be handed on."""
+        if not request.is_write or status >= _REFUSED:
+            return True
+        with self._lock:
+            self.writes.append(request)
+            if self.writes_left is None:
+                return True
+            self.writes_left -= 1
+            if self.writes_left <= 0:
+                self._dead.set()
+            return not self._dead.is_set()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                self.close_connection = True
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = Request(self.command, self.path)
+                if proxy.is_dead:
+                    return
+                if (status := proxy.refuse(request)) is not None:
+                    self._refuse(status)
+                    return
+                connection = http.client.HTTPSConnection(proxy._target, context=proxy._context, timeout=60)
+                headers = {
+                    key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")
+                }
+                try:
+                    connection.request(self.command, self.path, body or None, headers)
+                    response = connection.getresponse()
+                    if proxy._count(request, response.status):
+                        self._hand_on(response)
+                except (OSError, http.client.HTTPException, ValueError, AttributeError):
+                    return  # either side has gone, or the stream was dropped while it was read
+                finally:
+                    connection.close()
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
+
+            def _refuse(self, status: int) -> None:
+                body = f'{{"kind":"Status","code":{status},"message":"The proxy refuses this."}}'.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def _hand_on(self, response: http.client.HTTPResponse) -> None:
+                with proxy._lock:
+                    proxy._streams.add(response)
+                self.send_response(response.status)
+                for key, value in response.getheaders():
+                    if key.lower() not in _HOP_BY_HOP:
+                        self.send_header(key, value)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                while piece := response.read1(1 << 16):
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+                with proxy._lock:
+                    proxy._streams.discard(response)
+
+            def log_message(self, *_: object) -> None:
+                """Is silent."""
+
+        return Handler
