@@ -21,7 +21,7 @@ from tests.train.harness import Storage
 collect_ignore = (
     ["test_unsloth.py"]
     if find_spec("nemo_automodel")
-    else ["test_preflight.py", "test_serving.py", "test_storage.py", "test_training.py"]
+    else ["test_checkpoints.py", "test_preflight.py", "test_serving.py", "test_storage.py", "test_training.py"]
 )
 """What is not run in this environment: the backends exclude each other, and the rest needs to be run only once."""
 
@@ -35,28 +35,52 @@ def model() -> Path:
     return Path(folder) / "tiny" if folder else tiny()
 
 
+class StorageServer:
+    """versitygw on a free port of the loopback; stopped and started again, it has what it had."""
+
+    def __init__(self, root: Path) -> None:
+        for name in ("data", "sidecar"):
+            (root / name).mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.storage = Storage(f"http://{self._address}", "tests", "tests-secret")
+        self._root = root
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, and waits until it listens."""
+        program = build_upstream(VERSITYGW) / "versitygw"
+        options = ["--port", self._address, "posix", "--sidecar", str(self._root / "sidecar"), str(self._root / "data")]
+        keys = {"ROOT_ACCESS_KEY": self.storage.access_key, "ROOT_SECRET_KEY": self.storage.secret_key}
+        with (self._root / "log").open("a") as log:
+            self._process = subprocess.Popen([program, *options], env={**os.environ, **keys}, stdout=log, stderr=log)
+        _await(self._address)
+
+    def stop(self) -> None:
+        """Stops it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
 @pytest.fixture(scope="session")
-def storage(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """versitygw on a free port of the loopback, with bucket `tests`."""
-    root = tmp_path_factory.mktemp("s3")
-    for name in ("data", "sidecar"):
-        (root / name).mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    server = Storage(f"http://{address}", "tests", "tests-secret")
-    program = build_upstream(VERSITYGW) / "versitygw"
-    options = ["--port", address, "posix", "--sidecar", str(root / "sidecar"), str(root / "data")]
-    keys = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
-    with (root / "log").open("w") as log:
-        process = subprocess.Popen([program, *options], env={**os.environ, **keys}, stdout=log, stderr=log)
+def storage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageServer]:
+    """The server behind `storage`."""
+    server = StorageServer(tmp_path_factory.mktemp("s3"))
+    server.start()
     try:
-        _await(address)
-        _fill(server, model)
         yield server
     finally:
-        process.terminate()
-        process.wait()
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def storage(storage_server: StorageServer, model: Path) -> Storage:
+    """An S3 server with bucket `tests`."""
+    _fill(storage_server.storage, model)
+    return storage_server.storage
 
 
 def _await(address: str) -> None:

@@ -163,6 +163,7 @@ def build_job(
     data: str,
     device: str = "cpu",
     checkpoint_every: int | None = None,
+    checkpoint_minutes: float | None = None,
     backend: str = "automodel",
     **blocks: Any,
 ) -> Job:
@@ -177,7 +178,10 @@ def build_job(
                 "device": device,
                 "model": {"source": {"kind": "s3", "uri": "s3://tests/models/tiny"}},
                 "dataset": {"training": {"kind": "s3", "uri": data}},
-                "checkpoints": {"everySteps": checkpoint_every} if checkpoint_every else {},
+                "checkpoints": {
+                    **({"everySteps": checkpoint_every} if checkpoint_every else {}),
+                    **({"everyMinutes": checkpoint_minutes} if checkpoint_minutes else {}),
+                },
                 backend: blocks,
                 "storage": {"endpointUrl": storage.endpoint},
                 "artifactName": name,

@@ -1,6 +1,7 @@
 """Reading and writing a real S3 server."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -122,12 +123,17 @@ def test_no_keys_are_access_denied(storage: Storage, monkeypatch: pytest.MonkeyP
     assert raised.value.reason is Reason.ACCESS_DENIED
 
 
+def name_of(request: pytest.FixtureRequest) -> str:
+    """Names a job after its test."""
+    return re.sub("[^A-Za-z0-9]+", "-", f"checkpoints-{request.node.name}").strip("-")
+
+
 class TestCheckpoints:
     """Complete or invisible."""
 
     @pytest.fixture
     def store(self, s3: S3, storage: Storage, request: pytest.FixtureRequest) -> CheckpointStore:
-        return CheckpointStore(s3, build_job(storage, f"checkpoints-{request.node.name}", data="s3://tests/data/pairs"))
+        return CheckpointStore(s3, build_job(storage, name_of(request), data="s3://tests/data/pairs"))
 
     def save(self, store: CheckpointStore, folder: Path, step: int) -> Checkpoint:
         checkpoint = Checkpoint(step=step, attempt=1, nodes=2)
@@ -154,13 +160,16 @@ class TestCheckpoints:
         assert found[0] == checkpoint
         assert {path.name: path.read_text() for path in found[1].iterdir()} == {"rank-0": "30", "rank-1": "31"}
 
+    @pytest.mark.parametrize(
+        "damaged", ["node-1/rank-1", "node-1.json", "COMPLETE.json"], ids=["a file", "a part's list", "the marker"]
+    )
     def test_a_damaged_checkpoint_is_passed_over(
-        self, store: CheckpointStore, storage: Storage, tmp_path: Path, request: pytest.FixtureRequest
+        self, store: CheckpointStore, storage: Storage, tmp_path: Path, request: pytest.FixtureRequest, damaged: str
     ) -> None:
         older = self.save(store, tmp_path, 3)
         newer = self.save(store, tmp_path, 6)
-        name = f"checkpoints-{request.node.name}"
-        key = f"out/{name}.work/uid-of-{name}/checkpoints/{newer.name}/node-1/rank-1"
+        name = name_of(request)
+        key = f"out/{name}.work/uid-of-{name}/checkpoints/{newer.name}/{damaged}"
         client(storage).put_object(Bucket="tests", Key=key, Body=b"damaged")
         found = store.download_newest(tmp_path / "resume")
         assert found is not None

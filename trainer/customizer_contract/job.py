@@ -39,7 +39,11 @@ class CheckpointPolicy(Model):
     """When progress is saved to S3, so that a later attempt can resume from it."""
 
     every_steps: int | None = Field(None, ge=1)
-    """Optimizer steps between checkpoints. Default: when validation runs."""
+    """Optimizer steps between checkpoints, beside those after each validation."""
+    every_minutes: float = Field(30, gt=0, le=10_080)
+    """Minutes after which a checkpoint is due, if none was saved: no more work than this is ever lost."""
+    keep: int = Field(2, ge=1, le=100)
+    """Newest checkpoints that stay in S3, beside the best one. With 2, a damaged newest one costs little."""
 
 
 class Job(Model):

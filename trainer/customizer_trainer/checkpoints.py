@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from customizer_contract.artifact import File
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
@@ -57,10 +59,10 @@ def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     return min(sorted(candidates, key=lambda each: each.name, reverse=True), key=loss, default=None)
 
 
-def superseded(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Picks those that nobody will need: not the newest, nor the one before (that may be damaged), nor the best."""
+def superseded(checkpoints: Iterable[Checkpoint], keep: int) -> list[Checkpoint]:
+    """Picks those that nobody will need: not the `keep` newest, nor the best."""
     ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.name)
-    kept = {checkpoint.name for checkpoint in (*ordered[-2:], best(ordered)) if checkpoint is not None}
+    kept = {checkpoint.name for checkpoint in (*ordered[-keep:], best(ordered)) if checkpoint is not None}
     return [checkpoint for checkpoint in ordered if checkpoint.name not in kept]
 
 
@@ -74,8 +76,9 @@ class CheckpointStore:
     def list_complete(self) -> list[Checkpoint]:
         """Lists all complete checkpoints of all attempts."""
         stored = self._s3.list_objects(f"{self._root}/", missing=Reason.OUTPUT_NOT_FOUND)
-        markers = [self._s3.read(each.uri) for each in stored if each.path.endswith(f"/{MARKER}")]
-        return [Checkpoint.model_validate_json(marker) for marker in markers if marker is not None]
+        markers = [each.uri for each in stored if each.path.endswith(f"/{MARKER}")]
+        found = (self._read_marker(uri) for uri in markers)
+        return [checkpoint for checkpoint in found if checkpoint is not None]
 
     def upload_part(self, checkpoint: Checkpoint, node: int, folder: Path) -> None:
         """Uploads what this node has written of a checkpoint."""
@@ -103,10 +106,7 @@ class CheckpointStore:
         """
         target = folder / checkpoint.name
         for node in range(checkpoint.nodes):
-            part = self._s3.read(f"{self._part(checkpoint, node)}.json")
-            if part is None:
-                raise CustomizerError(Reason.ARTIFACT_INVALID, f"{self._part(checkpoint, node)}: no such part.")
-            files = Part.model_validate_json(part).files
+            files = self._read_part(checkpoint, node).files
             self._s3.download_files(self._part(checkpoint, node), files, target, missing=Reason.ARTIFACT_INVALID)
         return target
 
@@ -126,6 +126,24 @@ class CheckpointStore:
         """Deletes a checkpoint, marker first, so that it is never seen in part."""
         self._s3.delete_object(join(self._root, f"{checkpoint.name}/{MARKER}"))
         self._s3.delete(join(self._root, checkpoint.name))
+
+    def _read_marker(self, uri: str) -> Checkpoint | None:
+        content = self._s3.read(uri)
+        try:
+            return None if content is None else Checkpoint.model_validate_json(content)
+        except ValidationError:
+            log.warning("%s is damaged, so that its checkpoint is passed over", uri)
+            return None
+
+    def _read_part(self, checkpoint: Checkpoint, node: int) -> Part:
+        uri = f"{self._part(checkpoint, node)}.json"
+        content = self._s3.read(uri)
+        if content is None:
+            raise CustomizerError(Reason.ARTIFACT_INVALID, f"{uri}: no such part.")
+        try:
+            return Part.model_validate_json(content)
+        except ValidationError as error:
+            raise CustomizerError(Reason.ARTIFACT_INVALID, f"{uri}: cannot be read.") from error
 
     def _part(self, checkpoint: Checkpoint, node: int) -> str:
         return join(self._root, f"{checkpoint.name}/node-{node}")

@@ -43,7 +43,7 @@ def build_environment(storage: ObjectStorage, token: SecretKeyReference | None) 
     environment: list[Object] = [
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own emptyDir
         {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108
-        {"name": "USER", "value": "trainer"},
+        {"name": "USER", "value": "customizer"},
     ]
     if storage.credentials_secret_ref is not None:
         secret = storage.credentials_secret_ref.name

@@ -33,7 +33,13 @@ def test_the_best(checkpoints: list[Checkpoint], expected: Checkpoint | None) ->
     assert best(checkpoints) == expected
 
 
-def test_the_last_two_and_the_best_are_kept() -> None:
-    checkpoints = [at(1, 5.0), at(2, 1.0), at(3, 2.0), at(4, 3.0), at(5, 4.0)]
-    assert superseded(checkpoints) == [at(1, 5.0), at(3, 2.0)]
-    assert superseded(checkpoints[:2]) == []
+KEPT = {
+    "the last two": (2, [at(1, 5.0), at(3, 2.0)]),
+    "the last one": (1, [at(1, 5.0), at(3, 2.0), at(4, 3.0)]),
+    "more than there are": (9, []),
+}
+
+
+@pytest.mark.parametrize(("keep", "gone"), KEPT.values(), ids=KEPT.keys())
+def test_the_best_is_kept_and(keep: int, gone: list[Checkpoint]) -> None:
+    assert superseded([at(1, 5.0), at(2, 1.0), at(3, 2.0), at(4, 3.0), at(5, 4.0)], keep) == gone

@@ -32,6 +32,7 @@ from customizer_trainer.publishing import (
     upload_files,
 )
 from customizer_trainer.storage.digest import model_digest
+from customizer_trainer.storage.patience import patiently
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.training.events import EventReader
 from customizer_trainer.training.launch import Place, Ranks, build_command, build_environment, cores_here, read_place
@@ -71,7 +72,7 @@ class _Attempt:
 def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, str], port: int) -> Result:
     """Runs one attempt on this node. Raises CommandFailedError with what was reached when it is not done."""
     s3 = S3(job.storage)
-    published = find_published(job, s3)
+    published = patiently(lambda: find_published(job, s3), "look for the artifact", threading.Event().wait)
     if published is not None:
         log.info("an earlier attempt has published %s", published.uri)
         return Result(command="train", artifact=published)
@@ -81,7 +82,7 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
     begin = Training.begin(number, attempt.total_steps, attempt.resumed_from, datetime.now(UTC))
     shown = Display(begin, port if place.node == 0 else None)
     store = CheckpointStore(s3, job)
-    uploader = Uploader(store, place.node, shown.checkpointed)
+    uploader = Uploader(store, place.node, shown.checkpointed, job.checkpoints.keep)
     artifact = None
     try:
         # Told to stop while it publishes, it goes on as long as it is let: the next attempt would do the same.
@@ -90,7 +91,7 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
                 _train(attempt, environment, uploader, shown, stop)
             if place.node == 0:
                 shown.publishing()
-                artifact = _publish(attempt, s3, store, uploader)
+                artifact = patiently(lambda: _publish(attempt, s3, store, uploader), "publish", threading.Event().wait)
     except CustomizerError as error:
         raise CommandFailedError(
             Result(command="train", error=problem_of(error), training=shown.training.facts())

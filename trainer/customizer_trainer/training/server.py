@@ -1,5 +1,7 @@
 """`/progress` and `/metrics` of a running attempt, on node 0."""
 
+import errno
+import socket
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +25,26 @@ _GAUGES = {
 }
 
 
+class _DualStack(ThreadingHTTPServer):
+    """Answers on IPv6 and on IPv4: a cluster gives its pods addresses of either, or of both."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return _DualStack(("::", port), handler)
+    except OSError as error:
+        # Nodes may have IPv6 switched off.
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+            raise
+        return ThreadingHTTPServer(("", port), handler)
+
+
 class ProgressServer:
     """Serves the state that it was given last."""
 
@@ -33,7 +55,7 @@ class ProgressServer:
             name: Gauge(f"customizer_training_{name}", text, registry=self._registry) for name, text in _GAUGES.items()
         }
         self.show(training)
-        self._server = ThreadingHTTPServer(("", port), self._handler())
+        self._server = _listen(port, self._handler())
         threading.Thread(target=self._server.serve_forever, name="progress", daemon=True).start()
 
     def show(self, training: Training) -> None:

@@ -6,26 +6,26 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, best, newest, superseded
+from customizer_trainer.storage.patience import patiently
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 _LEAST_WAIT_SECONDS = 15.0
 """How long a node that may be gone has at least for uploading its part."""
-_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 2.0, 30.0
-_PATIENCE_SECONDS = 300.0
-"""How long the object store may be away before the attempt gives up."""
 
 
 class Uploader:
     """A thread that uploads this node's parts in order and, on node 0, makes checkpoints complete."""
 
-    def __init__(self, store: CheckpointStore, node: int, on_complete: Callable[[Checkpoint], None]) -> None:
+    def __init__(self, store: CheckpointStore, node: int, on_complete: Callable[[Checkpoint], None], keep: int) -> None:
         self._store = store
+        self._keep = keep
         self._node = node
         self._on_complete = on_complete
         self._queue: queue.Queue[tuple[Checkpoint, Path] | None] = queue.Queue()
@@ -60,26 +60,15 @@ class Uploader:
     def _work(self) -> None:
         while (item := self._queue.get()) is not None and self.error is None:
             try:
-                self._patiently(*item)
+                checkpoint, folder = item
+                patiently(
+                    partial(self._upload, checkpoint, folder),
+                    f"upload checkpoint {checkpoint.name}",
+                    self._give_up.wait,
+                )
             except CustomizerError as error:
                 log.warning("checkpoint %s was not uploaded: %s", item[0].name, error)
                 self.error = error
-
-    def _patiently(self, checkpoint: Checkpoint, folder: Path) -> None:
-        waited = 0.0
-        while True:
-            try:
-                self._upload(checkpoint, folder)
-            except CustomizerError as error:
-                if error.reason is not Reason.STORAGE_UNAVAILABLE or waited >= _PATIENCE_SECONDS:
-                    raise
-                log.warning("trying again to upload checkpoint %s: %s", checkpoint.name, error)
-                pause = min(_LAST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS + waited)
-                if self._give_up.wait(pause):
-                    raise
-                waited += pause
-            else:
-                return
 
     def _upload(self, checkpoint: Checkpoint, folder: Path) -> None:
         began = time.monotonic()
@@ -96,7 +85,7 @@ class Uploader:
                 raise CustomizerError(Reason.PEER_LOST, f"Not all parts of checkpoint {checkpoint.name} were uploaded.")
             log.info("checkpoint %s is complete", checkpoint.name)
             self._on_complete(checkpoint)
-            for old in superseded(self._store.list_complete()):
+            for old in superseded(self._store.list_complete(), self._keep):
                 self._store.delete(old)
         self._local[checkpoint.name] = (checkpoint, folder)
         self._tidy()

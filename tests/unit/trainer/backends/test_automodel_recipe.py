@@ -33,6 +33,7 @@ GOLDEN: dict[str, Any] = {
         "save_checkpoint_every_epoch": False,
         "validate_on_checkpoint": False,
     },
+    "save_every_seconds": 1800.0,
     "dist_env": {"backend": "nccl", "timeout_minutes": 30},
     "model": {
         "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",

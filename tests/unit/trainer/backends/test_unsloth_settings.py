@@ -88,6 +88,7 @@ GOLDEN = {
     "resume": None,
     "validate_every": 100,
     "save_every": 100,
+    "save_every_seconds": 1800.0,
 }
 
 SIXTEEN_BITS = {"model": {"loadIn4bit": False}}

@@ -15,8 +15,8 @@ from customizer_trainer.training.state import Training
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def get(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+def get(port: int, path: str, host: str = "127.0.0.1") -> str:
+    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
         body: bytes = answer.read()
         return body.decode()
 
@@ -29,6 +29,8 @@ def test_progress_and_metrics_are_served_as_they_are_now() -> None:
     server = ProgressServer(port, training)
     try:
         assert Progress.model_validate_json(get(port, "/progress")) == training.progress
+        if socket.has_dualstack_ipv6():
+            assert Progress.model_validate_json(get(port, "/progress", "[::1]")) == training.progress
         step = Stepped(step=3, epoch=0.5, loss=1.5, gradient_norm=2.0, learning_rate=0.1, tokens_per_second=100.0)
         server.show(training.apply(step, NOW))
         told = Progress.model_validate_json(get(port, "/progress"))

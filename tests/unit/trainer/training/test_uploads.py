@@ -6,6 +6,7 @@ import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
+from customizer_trainer.storage import patience
 from customizer_trainer.training import uploads
 from customizer_trainer.training.uploads import Uploader
 
@@ -40,12 +41,13 @@ class Store:
 
 @pytest.fixture(autouse=True)
 def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_POLL_SECONDS", "_LEAST_WAIT_SECONDS", "_FIRST_PAUSE_SECONDS"):
+    for name in ("_POLL_SECONDS", "_LEAST_WAIT_SECONDS"):
         monkeypatch.setattr(uploads, name, 0.01)
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 def upload(store: Store, folder: Path, *checkpoints: Checkpoint, node: int = 0, gone: bool = False) -> Uploader:
-    uploader = Uploader(cast(CheckpointStore, store), node, lambda checkpoint: None)
+    uploader = Uploader(cast(CheckpointStore, store), node, lambda checkpoint: None, keep=2)
     for checkpoint in checkpoints:
         (folder / checkpoint.name).mkdir()
         uploader.add(checkpoint, folder / checkpoint.name)

@@ -25,7 +25,9 @@ def train(path: Path, log: EventLog, device: str) -> None:
     set_enable_user_modules(True)
     config = RecipeConfig(load_yaml_config(path))
     schedule = config.step_scheduler
-    config.__dict__["step_scheduler"] = ScheduleConfig(**dataclasses.asdict(schedule))
+    config.__dict__["step_scheduler"] = ScheduleConfig(
+        **dataclasses.asdict(schedule), save_every_seconds=config.save_every_seconds
+    )
     recipe = TrainFinetuneRecipeForNextTokenPrediction(config)
     recipe.setup()
     listen(recipe, log)

@@ -40,6 +40,8 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
             "save_checkpoint_every_epoch": False,
             "validate_on_checkpoint": False,
         },
+        # Ours, not the library's (`schedule.Clock`).
+        "save_every_seconds": job.checkpoints.every_minutes * 60,
         "dist_env": {
             "backend": "nccl" if job.device == "gpu" else "gloo",
             "timeout_minutes": COLLECTIVE_TIMEOUT_MINUTES,

@@ -1,10 +1,35 @@
 """When to validate and when to save."""
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from nemo_automodel.components.training.step_scheduler import StepScheduler, StepSchedulerConfig
+
+
+class Clock:
+    """Whether the time between checkpoints is over, by the clock of rank 0: all ranks must save the same step."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._asked: tuple[int, bool] | None = None
+
+    def is_due(self, step: int) -> bool:
+        """Asks rank 0 once a step, all ranks together."""
+        if self._asked is None or self._asked[0] != step:
+            answer = [time.monotonic() - self._began >= self._seconds]
+            if torch.distributed.is_initialized():
+                torch.distributed.broadcast_object_list(answer, src=0)
+            self._asked = step, answer[0]
+        return self._asked[1]
+
+    def restart(self) -> None:
+        """Begins anew, when a checkpoint is saved."""
+        self._began = time.monotonic()
 
 
 class Schedule(StepScheduler):  # type: ignore[misc]
@@ -12,6 +37,10 @@ class Schedule(StepScheduler):  # type: ignore[misc]
 
     The library's own either validates whenever it saves, or saves steps that it has not validated.
     """
+
+    def __init__(self, *, save_every_seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._clock = Clock(save_every_seconds)
 
     @property
     def is_val_step(self) -> bool:
@@ -22,7 +51,11 @@ class Schedule(StepScheduler):  # type: ignore[misc]
     @property
     def is_ckpt_step(self) -> bool:
         """Tells whether to save after this step."""
-        return self.sigterm_received or self.is_val_step or (self.step + 1) % self.ckpt_every_steps == 0
+        due = self._clock.is_due(self.step)
+        saves = self.sigterm_received or self.is_val_step or (self.step + 1) % self.ckpt_every_steps == 0 or due
+        if saves:
+            self._clock.restart()
+        return saves
 
     @property
     def epochs(self) -> Iterator[int]:
@@ -36,6 +69,8 @@ class Schedule(StepScheduler):  # type: ignore[misc]
 @dataclass
 class ScheduleConfig(StepSchedulerConfig):  # type: ignore[misc]
     """The recipe's `step_scheduler` block, built as the schedule above."""
+
+    save_every_seconds: float = math.inf
 
     def build(self, dataloader: Any, dp_group_size: int, local_batch_size: int, process_group: Any = None) -> Schedule:
         """Builds the schedule."""

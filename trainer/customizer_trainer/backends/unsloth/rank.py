@@ -37,7 +37,7 @@ def train(path: Path, log: EventLog, device: str) -> None:
         data_collator=collate,
     )
     validation = load_split(samples, "validation", scratch)
-    trainer.watch = Watch(log, settings["validate_every"], settings["save_every"])
+    trainer.watch = Watch(log, settings["validate_every"], settings["save_every"], settings["save_every_seconds"])
     trainer.validation = DataLoader(
         validation, batch_size=arguments.per_device_train_batch_size, shuffle=False, collate_fn=collate
     )
@@ -67,10 +67,12 @@ def load_model(options: dict[str, Any], lora: dict[str, Any] | None) -> tuple[An
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Decides after each step whether to validate, to save or to stop, and tells what happened."""
 
-    def __init__(self, log: EventLog, validate_every: int, save_every: int) -> None:
+    def __init__(self, log: EventLog, validate_every: int, save_every: int, save_every_seconds: float) -> None:
         self.log = log
         self._validate_every = validate_every
         self._save_every = save_every
+        self._save_every_seconds = save_every_seconds
+        self._saved_at = time.monotonic()
         self._stopping = False
         self._tokens = 0
         self._began = 0.0
@@ -104,7 +106,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Decides what follows the step: no validation when told to stop, since time is short then."""
         step, last = state.global_step, state.global_step >= state.max_steps
         control.should_evaluate = not self._stopping and (last or step % self._validate_every == 0)
-        control.should_save = self._stopping or control.should_evaluate or step % self._save_every == 0
+        late = time.monotonic() - self._saved_at >= self._save_every_seconds
+        control.should_save = self._stopping or control.should_evaluate or step % self._save_every == 0 or late
         control.should_training_stop = self._stopping or last
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
@@ -130,6 +133,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tells that a checkpoint is on the disk."""
         step, validated = state.global_step, self._validated
+        self._saved_at = time.monotonic()
         self.log.tell(
             Saved(
                 step=step,

@@ -61,6 +61,7 @@ def build_settings(job: Job, inputs: Inputs) -> dict[str, Any]:
         "resume": str(inputs.resume) if inputs.resume else None,
         "validate_every": steps.validate_every,
         "save_every": job.checkpoints.every_steps or steps.validate_every,
+        "save_every_seconds": job.checkpoints.every_minutes * 60,
     }
 
 
