@@ -7,7 +7,7 @@ from tests.train.conftest import StorageServer
 from tests.train.harness import Pod, Storage, build_job
 from tests.train.pods import checkpoint_exists, fetch, train
 
-STEPS = 8
+STEPS = 4
 
 
 def job(storage: Storage, name: str) -> Job:
@@ -17,6 +17,7 @@ def job(storage: Storage, name: str) -> Job:
         data="s3://tests/data/pairs",
         checkpoint_minutes=0.0001,
         training={"maxSeqLength": 64},
+        schedule={"maxSteps": STEPS},
         batch={"globalBatchSize": 8, "microBatchSize": 4},
         parallelism={"numGpusPerNode": 2},
     )
