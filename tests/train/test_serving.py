@@ -106,6 +106,14 @@ def test_stage_brings_a_full_model_alone(storage: Storage, published: str, model
     assert not (tmp_path / "adapters").exists()
 
 
+def test_an_adapter_of_the_servers_own_model_comes_alone(storage: Storage, published: str, tmp_path: Path) -> None:
+    serving = build_serving(storage, artifact={"uri": published}, baseInImage=True)
+    assert verify.run(serving).artifact is not None
+    stage.run(serving, tmp_path)
+    assert (tmp_path / "adapters" / "tickets").is_dir()
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_base_model_on_a_volume_is_not_copied(storage: Storage, published: str, model: Path, tmp_path: Path) -> None:
     source = {"kind": "volume", "path": str(model), "claimName": "models"}
     serving = build_serving(storage, artifact={"uri": published}, model={"source": source})

@@ -19,6 +19,9 @@ MODEL_STORE = PurePosixPath("/model-store")
 SERVING_FILE = PurePosixPath("/etc/customizer/serving.json")
 """The serving file, from an annotation of the pod."""
 
+CHAT_TEMPLATE = PurePosixPath("/etc/customizer-template/chat_template.jinja")
+"""The chat template of a server, from an annotation of the pod."""
+
 SERVED_MODEL = MODEL_STORE / "model"
 """Full weights: the fine-tuned model, or the base model of the adapters."""
 

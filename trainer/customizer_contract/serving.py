@@ -29,6 +29,8 @@ class Serving(Model):
     """A base model: the only thing served, or where that of an adapter is, if not at the manifest's address."""
     served_model_name: str | None = None
     """Name under which the tuned model is served. Default: that of the artifact, or of the deployment."""
+    base_in_image: bool = False
+    """Whether the server brings the base model of an adapter by itself; then it is neither looked for nor staged."""
     storage: ObjectStorage = ObjectStorage()
 
     @model_validator(mode="after")

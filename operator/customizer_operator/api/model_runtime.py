@@ -11,6 +11,9 @@ PORT = 8000
 """Port of the server in its pods."""
 
 _OURS = (
+    "NIM_CHAT_TEMPLATE",
+    "NIM_CUSTOM_MODEL",
+    "NIM_CUSTOM_MODEL_NAME",
     "NIM_ENGINE_MODEL_NAME",
     "NIM_ENGINE_MODEL_PATH",
     "NIM_FT_MODEL",
@@ -22,7 +25,16 @@ _OURS = (
     "NIM_SERVED_MODEL_NAME",
     "NIM_SERVER_PORT",
 )
-_OUR_ARGUMENTS = ("--model", "--served-model-name", "--port", "--host", "--lora-modules", "--max-lora-rank")
+_OUR_ARGUMENTS = (
+    "--model",
+    "--served-model-name",
+    "--port",
+    "--host",
+    "--root-path",
+    "--api-key",
+    "--lora-modules",
+    "--max-lora-rank",
+)
 
 Argument = Annotated[str, Field(min_length=1, max_length=1024)]
 
@@ -65,21 +77,42 @@ class EnvVar(Model):
     )
 
 
+class NgcSecretReference(Model):
+    """A Secret with a key of NGC."""
+
+    name: Name
+    """Name of the Secret."""
+    key: str = Field("NGC_API_KEY", min_length=1, max_length=253)
+    """Key within it."""
+
+
 class Runtime(Model):
     """The server."""
 
-    type: Literal["MultiLLM", "VLLM"]
-    """MultiLLM: NVIDIA's multi-LLM NIM, which serves any Hugging Face architecture. VLLM: the open image of vLLM."""
+    type: Literal["MultiLLM", "ModelSpecificNIM", "VLLM"]
+    """MultiLLM: NVIDIA's multi-LLM NIM, which serves any Hugging Face architecture. ModelSpecificNIM: a NIM made for
+    one model, which serves full weights of its architecture, or adapters of it. VLLM: the open image of vLLM."""
     image: str | None = Field(None, min_length=1, max_length=512)
     """Image of the server. Default: the one that the operator was installed with for this type."""
-    generation: Literal["Auto", "V1", "V2"] = "Auto"
-    """Whose variables a NIM image obeys: those of 1.x or of 2.x. Auto tells by the image's name and tag."""
+    generation: Literal["Auto", "V1", "V2", "Engine"] = "Auto"
+    """Whose variables a NIM image obeys: those of 1.x, of 2.x, or the NIM_ENGINE_ ones of native images. Auto tells V1
+    from V2 by the image's name and tag; only its labels tell a native one, so Engine must be written."""
     served_model_name: ServedName | None = None
     """Name of the tuned model in requests. Default: the artifact's name; of a base model, that of the deployment."""
     max_model_len: int | None = Field(None, ge=16)
     """Longest sequence in tokens, prompt and answer together. Default: what the model allows."""
     tensor_parallel_size: int = Field(1, ge=1, le=16)
     """GPUs that share the model in each replica."""
+    profile: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=256)
+    """Profile of a NIM: its name or id. Default: vllm for a MultiLLM of 1.x, else what the image chooses."""
+    quantization: str | None = Field(None, pattern="^[a-z0-9][a-z0-9_-]*$", max_length=64)
+    """How the engine quantizes the weights while it loads them: fp8, for example. Default: as they are stored."""
+    tool_call_parser: str | None = Field(None, pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)
+    """The engine's parser for tool calls: hermes, llama3_json, ... Default: tool calls stay text."""
+    chat_template: str | None = Field(None, min_length=1, max_length=32768)
+    """A Jinja chat template in place of the tokenizer's own."""
+    ngc_secret_ref: NgcSecretReference | None = None
+    """The key with which a NIM brings its profile from NGC and proves its licence."""
     device: Literal["gpu", "cpu"] | None = None
     """What the server computes on. Default: that of the job in customizationJobRef, else gpu."""
     args: list[Argument] | None = Field(None, max_length=32)
@@ -89,8 +122,22 @@ class Runtime(Model):
 
     cel_rules = (
         CelRule(
-            "self.type == 'MultiLLM' || self.generation == 'Auto'",
-            "generation is for type: MultiLLM; remove it",
+            "self.type != 'VLLM' || (self.generation == 'Auto' && !has(self.profile) && !has(self.ngcSecretRef))",
+            "generation, profile and ngcSecretRef are for NIM images; remove them, or choose another type",
+        ),
+        CelRule(
+            "self.type != 'ModelSpecificNIM' || has(self.image)",
+            "name the image: a ModelSpecificNIM is made for one model",
+        ),
+        CelRule(
+            "self.generation != 'V1' || !has(self.quantization)",
+            "a NIM of generation V1 quantizes by its profile; use runtime.profile",
+        ),
+        CelRule(
+            "self.generation != 'Engine' || (!has(self.args) && !has(self.maxModelLen) && !has(self.profile) && "
+            "!has(self.quantization) && !has(self.toolCallParser) && !has(self.chatTemplate))",
+            "a NIM of generation Engine is set up by env alone; remove args, maxModelLen, profile, quantization, "
+            "toolCallParser and chatTemplate",
         ),
         CelRule(
             "self.generation != 'V1' || !has(self.args) || size(self.args) == 0",

@@ -3,12 +3,12 @@
 import hashlib
 import json
 
-from customizer_contract.paths import MODEL_STORE
+from customizer_contract.paths import CHAT_TEMPLATE, MODEL_STORE
 from customizer_contract.serving import Serving
 from customizer_operator.api.base import DEPLOYMENT_LABEL, GROUP, Object
 from customizer_operator.api.common import Resources
 from customizer_operator.api.model_deployment import ModelDeployment
-from customizer_operator.api.model_runtime import PORT
+from customizer_operator.api.model_runtime import PORT, Runtime
 from customizer_operator.objects.pods import (
     build_claim_mounts,
     build_claim_volumes,
@@ -36,7 +36,12 @@ from customizer_operator.objects.serving_pods import (
 DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
 """sha256 of the spec that the operator gave the Deployment: tells whether it is the newest."""
 
+_TEMPLATE_ANNOTATION = f"{GROUP}/chat-template"
+"""The chat template, on the pods whose server reads it; a changed one rolls them."""
+
 _PORT_NAME = "api"
+_LICENCE = "NGC_API_KEY"
+_TEMPLATE_VOLUME = "chat-template"
 _STORE_VOLUME = "model-store"
 _CACHE_VOLUME = "cache"
 _DRAIN_SECONDS = 10
@@ -64,7 +69,10 @@ def build_servers(
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": _selector(deployment)},
         "template": {
-            "metadata": {"labels": labels, "annotations": annotate(serving)},
+            "metadata": {
+                "labels": labels,
+                "annotations": annotate(serving) | _annotate_template(deployment.spec.runtime),
+            },
             "spec": _build_server_pod(deployment, access, engine, io_image, image),
         },
     }
@@ -111,6 +119,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         **({"args": engine.arguments} if engine.arguments else {}),
         "env": [
             *({"name": name, "value": value} for name, value in sorted(engine.variables.items())),
+            *_build_licence(spec.runtime),
             *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.runtime.env or []),
         ],
         "ports": [{"name": _PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
@@ -129,10 +138,11 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         # What a server has said last is why it ended.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {**store, "readOnly": True},
+            {**store, "mountPath": engine.store, "readOnly": True},
             {"name": _CACHE_VOLUME, "mountPath": CACHE},
             build_tmp_mount(),
             build_shared_memory_mount(),
+            *([_template_mount()] if spec.runtime.chat_template is not None else []),
             *claims,
         ],
     }
@@ -147,10 +157,31 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
             build_shared_memory_volume(spec.shared_memory),
             {"name": _STORE_VOLUME, "emptyDir": {}},
             {"name": _CACHE_VOLUME, "emptyDir": {}},
+            *([_template_volume()] if spec.runtime.chat_template is not None else []),
             *build_claim_volumes(access.claims),
         ],
         grace_seconds=_GRACE_SECONDS,
     )
+
+
+def _build_licence(runtime: Runtime) -> list[Object]:
+    secret = runtime.ngc_secret_ref
+    if secret is None or any(entry.name == _LICENCE for entry in runtime.env or ()):
+        return []
+    return [{"name": _LICENCE, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}]
+
+
+def _annotate_template(runtime: Runtime) -> dict[str, str]:
+    return {} if runtime.chat_template is None else {_TEMPLATE_ANNOTATION: runtime.chat_template}
+
+
+def _template_volume() -> Object:
+    field = {"fieldPath": f"metadata.annotations['{_TEMPLATE_ANNOTATION}']"}
+    return {"name": _TEMPLATE_VOLUME, "downwardAPI": {"items": [{"path": CHAT_TEMPLATE.name, "fieldRef": field}]}}
+
+
+def _template_mount() -> Object:
+    return {"name": _TEMPLATE_VOLUME, "mountPath": str(CHAT_TEMPLATE.parent), "readOnly": True}
 
 
 def _probe(path: str, *, period: int, failures: int) -> Object:

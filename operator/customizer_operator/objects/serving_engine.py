@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from customizer_contract.paths import SERVED_ADAPTERS, SERVED_MODEL
+from customizer_contract.paths import CHAT_TEMPLATE, MODEL_STORE, SERVED_ADAPTERS, SERVED_MODEL
 from customizer_operator.api.model_runtime import PORT, Runtime
 
-Generation = Literal["V1", "V2"]
+Generation = Literal["V1", "V2", "Engine"]
 
 CACHE = "/cache"
 """Writable disk of the server; the weights themselves are mounted read-only."""
@@ -37,6 +37,8 @@ class Weights:
     rank: int | None = None
     """Rank of the adapter."""
     trust_remote_code: bool = False
+    base_in_image: bool = False
+    """Whether the server brings the base model of the adapter by itself."""
 
     @property
     def main_name(self) -> str:
@@ -59,6 +61,8 @@ class Engine:
     ready: str
     user: int
     group: int
+    store: str = str(MODEL_STORE)
+    """Where the server looks for the model store."""
 
 
 def find_generation(runtime: Runtime, image: str) -> Generation:
@@ -72,49 +76,94 @@ def find_generation(runtime: Runtime, image: str) -> Generation:
     return "V2" if path != "llm-nim" and version is not None and int(version[1]) >= 2 else "V1"
 
 
+def find_contradiction(runtime: Runtime, image: str) -> str | None:
+    """Returns what the spec asks of an image that its generation does not do, and what to change.
+
+    The schema refuses the same where the spec itself names the generation.
+    """
+    if runtime.type == "VLLM" or find_generation(runtime, image) != "V1":
+        return None
+    found = f"{image} is a NIM of generation V1, which"
+    otherwise = "or set runtime.generation to V2 if it is one."
+    if runtime.args:
+        return f"{found} takes no arguments: remove runtime.args, {otherwise}"
+    if runtime.quantization is not None:
+        return f"{found} quantizes by its profile: use runtime.profile in place of quantization, {otherwise}"
+    return None
+
+
 def build_engine(runtime: Runtime, image: str, weights: Weights) -> Engine:
     """Builds the start of the server; the user's arguments come last, and the user's variables win."""
     if runtime.type == "VLLM":
-        arguments = ["--model", str(SERVED_MODEL), "--port", str(PORT), "--served-model-name", weights.main_name]
+        return _vllm(runtime, weights)
+    generation = find_generation(runtime, image)
+    variables = _CACHES | {"NIM_CACHE_PATH": f"{CACHE}/nim", "VLLM_CACHE_ROOT": f"{CACHE}/vllm"}
+    store = str(MODEL_STORE)
+    if generation == "Engine":
+        # These images want their model below /model.
+        store = "/model"
+        path = f"{store}/{SERVED_MODEL.relative_to(MODEL_STORE)}"
+        variables |= {"NIM_ENGINE_MODEL_PATH": path, "NIM_ENGINE_MODEL_NAME": weights.main_name}
+    else:
+        variables["NIM_SERVED_MODEL_NAME"] = weights.main_name
         if weights.base_name is not None:
-            arguments += ["--lora-modules", f"{weights.name}={weights.adapter_path}"]
-        variables = {**_CACHES, "VLLM_CACHE_ROOT": f"{CACHE}/vllm", "VLLM_NO_USAGE_STATS": "1"}
-        return Engine(
-            [*arguments, *_engine_options(runtime, weights), *(runtime.args or [])],
-            _merge(variables, runtime),
-            live="/health",
-            ready="/health",
-            user=10001,
-            group=10001,
-        )
-    variables = _CACHES | {
-        "NIM_CACHE_PATH": f"{CACHE}/nim",
-        "NIM_SERVED_MODEL_NAME": weights.main_name,
-        "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
-    }
-    if weights.base_name is not None:
-        variables["NIM_PEFT_SOURCE"] = str(SERVED_ADAPTERS)
-    own = _v1(runtime, weights) if find_generation(runtime, image) == "V1" else _v2(runtime, weights)
+            variables["NIM_PEFT_SOURCE"] = str(SERVED_ADAPTERS)
+        if runtime.profile is not None:
+            variables["NIM_MODEL_PROFILE"] = runtime.profile
+        variables |= _v1(runtime, weights) if generation == "V1" else _v2(runtime, weights)
     return Engine(
         [],
-        _merge(variables | own, runtime),
+        _merge(variables, runtime),
         live="/v1/health/live",
         ready="/v1/health/ready",
         user=1000,
         group=2000,
+        store=store,
+    )
+
+
+def _vllm(runtime: Runtime, weights: Weights) -> Engine:
+    arguments = ["--model", str(SERVED_MODEL), "--port", str(PORT), "--served-model-name", weights.main_name]
+    if weights.base_name is not None:
+        arguments += ["--lora-modules", f"{weights.name}={weights.adapter_path}"]
+    variables = {**_CACHES, "VLLM_CACHE_ROOT": f"{CACHE}/vllm", "VLLM_NO_USAGE_STATS": "1"}
+    return Engine(
+        [*arguments, *_engine_options(runtime, weights), *(runtime.args or [])],
+        _merge(variables, runtime),
+        live="/health",
+        ready="/health",
+        user=10001,
+        group=10001,
     )
 
 
 def _v1(runtime: Runtime, weights: Weights) -> dict[str, str]:
-    variables = {"NIM_MODEL_NAME": str(SERVED_MODEL), "NIM_MODEL_PROFILE": "vllm"}
+    variables = _v1_model(runtime, weights)
     if weights.rank is not None:
         variables["NIM_MAX_LORA_RANK"] = str(_largest_rank(weights.rank))
     if runtime.max_model_len is not None:
         variables["NIM_MAX_MODEL_LEN"] = str(runtime.max_model_len)
     if runtime.tensor_parallel_size > 1:
         variables["NIM_TENSOR_PARALLEL_SIZE"] = str(runtime.tensor_parallel_size)
+    if runtime.tool_call_parser is not None:
+        variables |= {"NIM_ENABLE_AUTO_TOOL_CHOICE": "1", "NIM_TOOL_CALL_PARSER": runtime.tool_call_parser}
+    if runtime.chat_template is not None:
+        variables["NIM_CHAT_TEMPLATE"] = str(CHAT_TEMPLATE)
     if weights.trust_remote_code:
         variables |= {"NIM_FORCE_TRUST_REMOTE_CODE": "1", "NIM_TRUST_CUSTOM_CODE": "1"}
+    return variables
+
+
+def _v1_model(runtime: Runtime, weights: Weights) -> dict[str, str]:
+    """Says which weights a NIM of 1.x serves: a multi-LLM one takes any, one made for a model has its own."""
+    if runtime.type == "MultiLLM":
+        return {"NIM_MODEL_NAME": str(SERVED_MODEL), "NIM_MODEL_PROFILE": runtime.profile or "vllm"}
+    if weights.base_in_image:
+        return {}
+    # The engine that it builds of the weights is kept under the custom name.
+    variables = {"NIM_FT_MODEL": str(SERVED_MODEL), "NIM_CUSTOM_MODEL_NAME": weights.main_name}
+    if runtime.profile is not None and "tensorrt_llm" in runtime.profile:
+        variables |= {"NIM_USE_TRTLLM_LEGACY_BACKEND": "1", "NIM_DISABLE_TRTLLM_PYTORCH_RT": "1"}
     return variables
 
 
@@ -132,6 +181,12 @@ def _engine_options(runtime: Runtime, weights: Weights) -> list[str]:
         options += ["--max-model-len", str(runtime.max_model_len)]
     if runtime.tensor_parallel_size > 1:
         options += ["--tensor-parallel-size", str(runtime.tensor_parallel_size)]
+    if runtime.quantization is not None:
+        options += ["--quantization", runtime.quantization]
+    if runtime.tool_call_parser is not None:
+        options += ["--enable-auto-tool-choice", "--tool-call-parser", runtime.tool_call_parser]
+    if runtime.chat_template is not None:
+        options += ["--chat-template", str(CHAT_TEMPLATE)]
     if weights.trust_remote_code:
         options.append("--trust-remote-code")
     return options

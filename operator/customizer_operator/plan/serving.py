@@ -15,7 +15,7 @@ from customizer_operator.api.serving_reasons import ServingCondition, ServingRea
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.serving import build_servers, build_url, find_digest, find_stage_image
-from customizer_operator.objects.serving_engine import build_engine, find_generation
+from customizer_operator.objects.serving_engine import build_engine, find_contradiction, find_generation
 from customizer_operator.objects.serving_pods import SERVER, VERIFY
 from customizer_operator.objects.verification import build_verification, verify_name
 from customizer_operator.plan.conditions import Finding, date_conditions, find_changes
@@ -153,6 +153,16 @@ def _serve(
     serving = target.pin(artifact)
     runtime = deployment.spec.runtime
     image = _find_image(runtime, images) or ""
+    if weights.base_name is not None and runtime.type != "VLLM" and find_generation(runtime, image) == "Engine":
+        return _keep(
+            deployment.status or ModelDeploymentStatus(),
+            Blocked(
+                ServingReason.NOT_TAKEN_BY_IMAGE,
+                f"{image} is a NIM of generation Engine, which serves full weights only, and {weights.name} is an "
+                "adapter: merge it (output as merged weights), or choose another runtime.",
+                stalled=True,
+            ),
+        )
     engine = build_engine(runtime, image, weights)
     build = partial(build_servers, deployment, serving, target.access, engine, image=image)
     servers = build(io_image=images.io)
@@ -189,14 +199,8 @@ def _find_obstacle(observed: Observed, deployment: ModelDeployment, images: Imag
             f"{_IMAGE_VARIABLES[runtime.type]} on the operator.",
             stalled=True,
         )
-    if runtime.type == "MultiLLM" and runtime.args and find_generation(runtime, image) == "V1":
-        return Blocked(
-            ServingReason.ARGUMENTS_NOT_TAKEN,
-            f"{image} is a NIM of generation V1, which takes no arguments: remove runtime.args, or set "
-            "runtime.generation to V2 if it is one.",
-            stalled=True,
-        )
-    return None
+    contradiction = find_contradiction(runtime, image)
+    return None if contradiction is None else Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction, stalled=True)
 
 
 def _names(name: str) -> Sequence[tuple[Resource, str]]:

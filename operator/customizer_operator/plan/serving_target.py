@@ -15,7 +15,7 @@ from customizer_operator.api.model_deployment import ModelDeployment, ModelStatu
 from customizer_operator.api.reasons import ConditionType
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.job_file import translate_source, translate_storage
-from customizer_operator.objects.serving_engine import Weights
+from customizer_operator.objects.serving_engine import Weights, find_generation
 from customizer_operator.objects.serving_pods import MODEL_VOLUME, Access, file_digest
 
 
@@ -48,6 +48,7 @@ class Target:
             base_name=f"{name}-base" if adapter else None,
             rank=adapter.rank if adapter else None,
             trust_remote_code=self.trust_remote_code,
+            base_in_image=self.serving.base_in_image,
         )
 
 
@@ -136,13 +137,23 @@ def _build(
     *,
     trust: bool,
 ) -> Target:
+    runtime = deployment.spec.runtime
+    # A 1.x NIM that is made for one model has it; any other server is given the base of an adapter.
+    base_in_image = (
+        artifact is not None
+        and runtime.type == "ModelSpecificNIM"
+        and find_generation(runtime, runtime.image or "") == "V1"
+    )
+    if base_in_image:
+        model = None
     return Target(
         serving=Serving(
             name=deployment.metadata.name,
             namespace=deployment.metadata.namespace,
             artifact=artifact,
             model=ModelInput(source=translate_source(model, MODEL_VOLUME), trust_remote_code=trust) if model else None,
-            served_model_name=deployment.spec.runtime.served_model_name,
+            served_model_name=runtime.served_model_name,
+            base_in_image=base_in_image,
             storage=translate_storage(storage),
         ),
         access=Access(storage, model, device),

@@ -8,7 +8,9 @@ import pytest
 from tests.unit.serving.engine import entrypoint
 
 V1 = {"NIM_MODEL_NAME": "/m", "NIM_MODEL_PROFILE": "vllm"}
+FT = {"NIM_FT_MODEL": "/m"}
 V2 = {"NIM_MODEL_PATH": "/m"}
+NATIVE = {"NIM_ENGINE_MODEL_PATH": "/model/m", "NIM_ENGINE_MODEL_NAME": "a"}
 START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
 
 
@@ -17,7 +19,20 @@ START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
     [
         pytest.param({"HOME": "/tmp"}, [], "", id="none of NIM's: vLLM's own arguments alone"),
         pytest.param(V1, [], START, id="V1"),
+        pytest.param(FT, [], START, id="V1, made for one model"),
         pytest.param(V2, [], START, id="V2"),
+        pytest.param(
+            NATIVE,
+            [],
+            "--port 8000 --model /model/m --middleware entrypoint.NimPaths --served-model-name a",
+            id="native",
+        ),
+        pytest.param(
+            {**V1, "NIM_TOOL_CALL_PARSER": "hermes", "NIM_ENABLE_AUTO_TOOL_CHOICE": "1", "NIM_CHAT_TEMPLATE": "/t"},
+            [],
+            f"{START} --chat-template /t --tool-call-parser hermes --enable-auto-tool-choice",
+            id="V1, tool calls and a template",
+        ),
         pytest.param(
             {**V1, "NIM_SERVED_MODEL_NAME": "a", "NIM_MAX_MODEL_LEN": "64", "NIM_TENSOR_PARALLEL_SIZE": "2"},
             [],
@@ -56,7 +71,9 @@ def test_variables_become_arguments(variables: dict[str, str], adapters: list[st
         pytest.param({"NIM_SERVED_MODEL_NAME": "a"}, "exactly one of", id="neither generation"),
         pytest.param({**V1, "NIM_PASSTHROUGH_ARGS": ""}, "V1 container does not know NIM_PASSTHROUGH_ARGS", id="V1"),
         pytest.param({**V2, "NIM_MAX_LORA_RANK": "8"}, "V2 container does not know NIM_MAX_LORA_RANK", id="V2"),
-        pytest.param({**V1, "NIM_FT_MODEL": "/m"}, "does not know NIM_FT_MODEL", id="another kind of image"),
+        pytest.param({**V1, **FT}, "exactly one of", id="two kinds of image"),
+        pytest.param({**NATIVE, "NIM_SERVED_MODEL_NAME": "a"}, "does not know NIM_SERVED_MODEL_NAME", id="native"),
+        pytest.param({"NIM_ENGINE_MODEL_PATH": "/m"}, "must be below /model", id="native, a model elsewhere"),
         pytest.param({"NIM_MODEL_NAME": "/m"}, "NIM_MODEL_PROFILE=vllm", id="V1 without a profile"),
         pytest.param({**V1, "NIM_TRUST_CUSTOM_CODE": "1"}, "go together", id="half the consent"),
     ],
@@ -79,6 +96,7 @@ def test_the_engine_stays_small_unless_told_otherwise() -> None:
         ("/v1/health/ready", "/health"),
         ("/v1/metrics", "/metrics"),
         ("/v1/models", "/v1/models"),
+        ("/health", "/unknown"),
     ],
 )
 async def test_nim_paths_are_answered(asked: str, answered: str) -> None:

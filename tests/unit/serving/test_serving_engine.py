@@ -22,6 +22,12 @@ NIM = CACHES | {"NIM_CACHE_PATH": "/cache/nim"}
 PEFT = {"NIM_PEFT_SOURCE": "/model-store/adapters", "NIM_SERVED_MODEL_NAME": "tickets-base"}
 V1 = {"NIM_MODEL_NAME": "/model-store/model", "NIM_MODEL_PROFILE": "vllm"}
 V2 = {"NIM_MODEL_PATH": "/model-store/model"}
+FT = {"NIM_FT_MODEL": "/model-store/model", "NIM_CUSTOM_MODEL_NAME": "tickets", "NIM_SERVED_MODEL_NAME": "tickets"}
+NATIVE = {"NIM_ENGINE_MODEL_PATH": "/model/model", "NIM_ENGINE_MODEL_NAME": "tickets"}
+TOOLS = {"toolCallParser": "hermes", "chatTemplate": "{{ messages }}"}
+TOOL_ARGUMENTS = (
+    "--enable-auto-tool-choice --tool-call-parser hermes --chat-template /etc/customizer-template/chat_template.jinja"
+)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,12 @@ def test_the_generation_is_as_asked_for_or_told_by_the_image(image: str, generat
             "--served-model-name tickets --max-model-len 512 --tensor-parallel-size 2 --trust-remote-code "
             "--enforce-eager --max-model-len=256",
             id="the user's arguments last, so that they win",
+        ),
+        pytest.param(
+            {"quantization": "fp8", **TOOLS},
+            MODEL,
+            f"--served-model-name tickets --quantization fp8 {TOOL_ARGUMENTS}",
+            id="quantization, tool calls and a template",
         ),
     ],
 )
@@ -111,19 +123,82 @@ def test_vllm_is_told_by_arguments(runtime: dict[str, object], weights: Weights,
             },
             id="V2, every setting and the user's arguments, quoted",
         ),
+        pytest.param(
+            "V1",
+            {"profile": "sglang", **TOOLS},
+            MODEL,
+            V1
+            | {
+                "NIM_SERVED_MODEL_NAME": "tickets",
+                "NIM_MODEL_PROFILE": "sglang",
+                "NIM_ENABLE_AUTO_TOOL_CHOICE": "1",
+                "NIM_TOOL_CALL_PARSER": "hermes",
+                "NIM_CHAT_TEMPLATE": "/etc/customizer-template/chat_template.jinja",
+            },
+            id="V1, another profile, tool calls and a template",
+        ),
+        pytest.param(
+            "V2",
+            {"profile": "vllm-bf16-tp1-pp1", "quantization": "fp8", **TOOLS},
+            MODEL,
+            V2
+            | {
+                "NIM_SERVED_MODEL_NAME": "tickets",
+                "NIM_MODEL_PROFILE": "vllm-bf16-tp1-pp1",
+                "NIM_PASSTHROUGH_ARGS": f"--quantization fp8 {TOOL_ARGUMENTS}",
+            },
+            id="V2, profile, quantization, tool calls and a template",
+        ),
+        pytest.param("Engine", {}, MODEL, NATIVE, id="Engine, a full model"),
+        pytest.param("V1", {"type": "ModelSpecificNIM"}, MODEL, FT, id="V1 made for one model, full weights"),
+        pytest.param(
+            "V1",
+            {"type": "ModelSpecificNIM", "profile": "tensorrt_llm-h100-fp8-tp1"},
+            MODEL,
+            FT
+            | {
+                "NIM_MODEL_PROFILE": "tensorrt_llm-h100-fp8-tp1",
+                "NIM_USE_TRTLLM_LEGACY_BACKEND": "1",
+                "NIM_DISABLE_TRTLLM_PYTORCH_RT": "1",
+            },
+            id="V1 made for one model, full weights on TensorRT-LLM",
+        ),
+        pytest.param(
+            "V1",
+            {"type": "ModelSpecificNIM"},
+            Weights("tickets", base_name="tickets-base", rank=12, base_in_image=True),
+            PEFT | {"NIM_MAX_LORA_RANK": "16"},
+            id="V1 made for one model, an adapter of it",
+        ),
+        pytest.param(
+            "V2",
+            {"type": "ModelSpecificNIM"},
+            ADAPTER,
+            V2 | PEFT | {"NIM_PASSTHROUGH_ARGS": "--enable-lora --max-lora-rank 16"},
+            id="V2 made for one model, an adapter",
+        ),
+        pytest.param(
+            "V2",
+            {"type": "ModelSpecificNIM"},
+            MODEL,
+            V2 | {"NIM_SERVED_MODEL_NAME": "tickets"},
+            id="V2 made for one model, full weights",
+        ),
+        pytest.param("Engine", {"type": "ModelSpecificNIM"}, MODEL, NATIVE, id="Engine made for one model"),
     ],
 )
 def test_nim_is_told_by_the_variables_of_one_generation(
     generation: str, runtime: dict[str, object], weights: Weights, variables: dict[str, str]
 ) -> None:
-    spec = Runtime.model_validate({"type": "MultiLLM", "generation": generation, **runtime})
+    spec = Runtime.model_validate({"type": "MultiLLM", "generation": generation, "image": "nim", **runtime})
     engine = build_engine(spec, "nim", weights)
     assert engine.variables == NIM | variables
     assert engine.arguments == []
     assert (engine.live, engine.ready) == ("/v1/health/live", "/v1/health/ready")
-    told = entrypoint.find_generation(engine.variables)
-    assert told is not None
-    assert told.name == generation
+    if not weights.base_in_image:
+        told = entrypoint.find_generation(engine.variables)
+        assert told is not None
+        assert told.name == ("V1 model-specific" if "NIM_FT_MODEL" in variables else generation)
 
 
 def test_a_variable_of_the_user_is_left_to_the_user() -> None:

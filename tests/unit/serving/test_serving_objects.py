@@ -5,7 +5,7 @@ import pytest
 from customizer_contract.serving import Serving
 from customizer_operator.objects.serving_pods import FILE_ANNOTATION
 from customizer_operator.plan.plan import DEPLOYMENT
-from tests.unit.serving.world import ADAPTER, ARTIFACT, DIGEST, World, build_deployment, served
+from tests.unit.serving.world import ADAPTER, ARTIFACT, DIGEST, MODEL, World, build_deployment, publish, served
 
 
 def test_servers_are_pinned_to_the_manifest_that_was_verified() -> None:
@@ -46,3 +46,44 @@ def test_a_claim_with_the_base_model_is_mounted_where_it_is_read() -> None:
     pod = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]
     for container in [*pod["initContainers"], *pod["containers"]]:
         assert {"name": "model", "mountPath": "/volumes/model", "readOnly": True} in container["volumeMounts"]
+
+
+def test_a_chat_template_reaches_the_server_as_a_file_and_a_changed_one_rolls_it() -> None:
+    world = served(runtime={"type": "VLLM", "chatTemplate": "{{ messages }}"})
+    template = world.get(DEPLOYMENT, "bot")["spec"]["template"]
+    (server,) = template["spec"]["containers"]
+    assert template["metadata"]["annotations"]["customizer.dev/chat-template"] == "{{ messages }}"
+    mount = next(mount for mount in server["volumeMounts"] if mount["name"] == "chat-template")
+    volume = next(volume for volume in template["spec"]["volumes"] if volume["name"] == "chat-template")
+    (item,) = volume["downwardAPI"]["items"]
+    assert f"{mount['mountPath']}/{item['path']}" in server["args"]
+
+
+def test_the_licence_comes_by_reference_and_to_the_server_alone() -> None:
+    runtime = {"type": "MultiLLM", "ngcSecretRef": {"name": "ngc"}}
+    pod = served(runtime=runtime).get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]
+    (stage,), (server,) = pod["initContainers"], pod["containers"]
+    licence = {"name": "NGC_API_KEY", "valueFrom": {"secretKeyRef": {"name": "ngc", "key": "NGC_API_KEY"}}}
+    assert licence in server["env"]
+    assert licence not in stage["env"]
+
+
+def test_a_model_specific_nim_is_given_an_adapter_but_not_its_base() -> None:
+    runtime = {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6"}
+    template = served(runtime=runtime).get(DEPLOYMENT, "bot")["spec"]["template"]
+    serving = Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION])
+    assert serving.base_in_image
+    assert serving.model is None
+
+
+def test_a_native_nim_finds_its_model_where_it_looks() -> None:
+    world = World(
+        build_deployment(runtime={"type": "MultiLLM", "generation": "Engine"}),
+        publish(MODEL),
+        MODEL,
+        listed=["tickets"],
+    )
+    assert world.settle()["state"] == "Ready"
+    (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
+    store = next(mount for mount in server["volumeMounts"] if mount["name"] == "model-store")
+    assert store["mountPath"] == "/model"

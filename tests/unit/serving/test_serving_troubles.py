@@ -19,8 +19,14 @@ from tests.unit.serving.world import ADAPTER, REFUSAL, World, build_deployment, 
         pytest.param(
             {"runtime": {"type": "MultiLLM", "args": ["--x"]}},
             Images("io", "automodel", "unsloth", multi_llm="llm-nim:1.15"),
-            "ArgumentsNotTaken",
+            "NotTakenByImage",
             id="arguments for an image that takes none",
+        ),
+        pytest.param(
+            {"runtime": {"type": "MultiLLM", "quantization": "fp8"}},
+            Images("io", "automodel", "unsloth", multi_llm="llm-nim:1.15"),
+            "NotTakenByImage",
+            id="quantization for an image that takes it from its profile",
         ),
         pytest.param(
             {"model": {"s3": {"uri": "nowhere"}}}, Images("io", "automodel", "unsloth"), "InvalidSpec", id="a bad spec"
@@ -33,6 +39,13 @@ def test_a_mistake_is_a_condition_with_a_remedy(spec: dict[str, Any], images: Im
     assert plan.status is not None
     assert condition(plan.status, "Stalled") == ("True", reason)
     assert not plan.create + plan.apply
+
+
+def test_an_adapter_is_not_given_to_an_image_that_serves_full_weights_only() -> None:
+    runtime = {"type": "ModelSpecificNIM", "generation": "Engine", "image": "nim/x:2"}
+    world = World(build_deployment(runtime=runtime), publish(ADAPTER), ADAPTER)
+    assert condition(world.settle(), "Stalled") == ("True", "NotTakenByImage")
+    assert (DEPLOYMENT, "bot") not in world.objects
 
 
 @pytest.mark.parametrize(("resource", "name"), [(DEPLOYMENT, "bot"), (SERVICE, "bot"), (JOB, "bot-verify")])

@@ -27,7 +27,8 @@ def run(serving: Serving, store: Path) -> Result:
     manifest = artifact.manifest
     target = model_folder
     if manifest.type == "adapter":
-        check_base(manifest.base_model, model_folder)
+        if model is not None:
+            check_base(manifest.base_model, model_folder)
         target = store / SERVED_ADAPTERS.relative_to(MODEL_STORE) / serving.name_as_served(manifest.name)
     s3.download_files(artifact.uri, manifest.files, target, missing=Reason.ARTIFACT_INVALID)
     return Result(command="stage", artifact=artifact.reference)

@@ -15,8 +15,11 @@ from customizer_trainer.storage.sources import fetch_model, parse_address
 
 
 def find_model(serving: Serving, artifact: Artifact | None) -> ModelInput | None:
-    """Returns the model that is staged beside or instead of the artifact; None if the artifact is a whole model."""
-    if artifact is not None and artifact.manifest.type == "model":
+    """Returns the model that is staged beside or instead of the artifact.
+
+    None if the artifact is a whole model, or an adapter of the server's own.
+    """
+    if artifact is not None and (artifact.manifest.type == "model" or serving.base_in_image):
         return None
     if serving.model is not None or artifact is None:
         return serving.model

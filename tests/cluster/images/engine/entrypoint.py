@@ -23,7 +23,8 @@ PATHS = {
     "/v1/metrics": "/metrics",
     "/v1/version": "/version",
 }
-"""Where NIM answers, and where vLLM does."""
+"""Where NIM answers, and where vLLM does; a NIM does not know the latter."""
+UNKNOWN = "/unknown"
 
 SHARED = frozenset(
     {
@@ -61,27 +62,42 @@ class Generation:
     name: str
     model: str
     own: frozenset[str]
+    shared: frozenset[str] = SHARED
+    served_name: str = "NIM_SERVED_MODEL_NAME"
 
     @property
     def known(self) -> frozenset[str]:
         """All the variables that it takes."""
-        return SHARED | self.own | {self.model}
+        return self.shared | self.own | {self.model, self.served_name}
 
 
-V1 = Generation(
-    "V1",
-    "NIM_MODEL_NAME",
-    frozenset(
-        {
-            "NIM_FORCE_TRUST_REMOTE_CODE",
-            "NIM_MAX_LORA_RANK",
-            "NIM_MODEL_PROFILE",
-            "NIM_TENSOR_PARALLEL_SIZE",
-            "NIM_TRUST_CUSTOM_CODE",
-        }
-    ),
+OF_1 = frozenset(
+    {
+        "NIM_CHAT_TEMPLATE",
+        "NIM_ENABLE_AUTO_TOOL_CHOICE",
+        "NIM_FORCE_TRUST_REMOTE_CODE",
+        "NIM_MAX_LORA_RANK",
+        "NIM_MODEL_PROFILE",
+        "NIM_TENSOR_PARALLEL_SIZE",
+        "NIM_TOOL_CALL_PARSER",
+        "NIM_TRUST_CUSTOM_CODE",
+    }
 )
-V2 = Generation("V2", "NIM_MODEL_PATH", frozenset({"NIM_PASSTHROUGH_ARGS"}))
+V1 = Generation("V1", "NIM_MODEL_NAME", OF_1)
+FINE_TUNED = Generation(
+    "V1 model-specific",
+    "NIM_FT_MODEL",
+    OF_1 | {"NIM_CUSTOM_MODEL_NAME", "NIM_DISABLE_TRTLLM_PYTORCH_RT", "NIM_USE_TRTLLM_LEGACY_BACKEND"},
+)
+V2 = Generation("V2", "NIM_MODEL_PATH", frozenset({"NIM_MODEL_PROFILE", "NIM_PASSTHROUGH_ARGS"}))
+ENGINE = Generation(
+    "Engine",
+    "NIM_ENGINE_MODEL_PATH",
+    frozenset(),
+    frozenset({"NIM_CACHE_PATH", "NIM_JSONL_LOGGING", "NIM_LOG_LEVEL"}),
+    "NIM_ENGINE_MODEL_NAME",
+)
+GENERATIONS = (V1, FINE_TUNED, V2, ENGINE)
 
 
 class RefusedError(Exception):
@@ -93,9 +109,10 @@ def find_generation(variables: Mapping[str, str]) -> Generation | None:
     given = {name for name in variables if name.startswith("NIM_")}
     if not given:
         return None
-    named = [generation for generation in (V1, V2) if generation.model in given]
+    named = [generation for generation in GENERATIONS if generation.model in given]
     if len(named) != 1:
-        raise RefusedError("exactly one of NIM_MODEL_NAME (V1) and NIM_MODEL_PATH (V2) must be set")
+        names = ", ".join(f"{generation.model} ({generation.name})" for generation in GENERATIONS)
+        raise RefusedError(f"exactly one of {names} must be set")
     strange = sorted(given - named[0].known)
     if strange:
         raise RefusedError(f"a {named[0].name} container does not know {', '.join(strange)}")
@@ -112,15 +129,21 @@ def build_arguments(variables: Mapping[str, str], adapters: Sequence[str]) -> li
         return []
     arguments = ["--port", PORT, "--model", variables[generation.model], "--middleware", "entrypoint.NimPaths"]
     options = {
-        "NIM_SERVED_MODEL_NAME": "--served-model-name",
+        generation.served_name: "--served-model-name",
+        "NIM_CHAT_TEMPLATE": "--chat-template",
         "NIM_MAX_MODEL_LEN": "--max-model-len",
         "NIM_TENSOR_PARALLEL_SIZE": "--tensor-parallel-size",
+        "NIM_TOOL_CALL_PARSER": "--tool-call-parser",
     }
     for variable, option in options.items():
         if variable in variables:
             arguments += [option, variables[variable]]
     if generation is V1 and variables.get("NIM_MODEL_PROFILE") != "vllm":
         raise RefusedError("weights of one's own need NIM_MODEL_PROFILE=vllm")
+    if generation is ENGINE and not variables[generation.model].startswith("/model/"):
+        raise RefusedError("NIM_ENGINE_MODEL_PATH must be below /model")
+    if variables.get("NIM_ENABLE_AUTO_TOOL_CHOICE") == "1":
+        arguments.append("--enable-auto-tool-choice")
     trust = {"NIM_FORCE_TRUST_REMOTE_CODE", "NIM_TRUST_CUSTOM_CODE"} & variables.keys()
     if len(trust) == 1:
         raise RefusedError("NIM_FORCE_TRUST_REMOTE_CODE and NIM_TRUST_CUSTOM_CODE go together")
@@ -128,7 +151,7 @@ def build_arguments(variables: Mapping[str, str], adapters: Sequence[str]) -> li
         arguments.append("--trust-remote-code")
     source = variables.get("NIM_PEFT_SOURCE")
     if source and adapters:
-        if generation is V1:
+        if generation in (V1, FINE_TUNED):
             arguments += ["--enable-lora", "--max-lora-rank", variables.get("NIM_MAX_LORA_RANK", "32")]
         arguments += ["--lora-modules", *(f"{name}={source}/{name}" for name in sorted(adapters))]
     return arguments + shlex.split(variables.get("NIM_PASSTHROUGH_ARGS", ""))
@@ -151,8 +174,9 @@ class NimPaths:
         self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
         """Passes a request on under the path that vLLM knows."""
-        if scope["type"] == "http" and scope["path"] in PATHS:
-            scope["path"] = PATHS[scope["path"]]
+        if scope["type"] == "http":
+            path = scope["path"]
+            scope["path"] = PATHS.get(path, UNKNOWN if path in PATHS.values() else path)
         await self.app(scope, receive, send)
 
 
