@@ -19,15 +19,17 @@ _NEWS = {
 }
 """Conditions that are worth an event when they become so."""
 
+_EVERY_ATTEMPT = (ConditionType.RUNNING, ConditionType.STALLED)
+"""Conditions that are news in each attempt anew; the others are so once for a spec."""
+
 
 def find_events(
     previous: CustomizationJobStatus, current: CustomizationJobStatus, ended: Sequence[Attempt]
 ) -> tuple[Event, ...]:
     """Returns what the current status tells and the previous one did not, and the attempts that ended."""
     # Not the time: an operator that died before it wrote the status tells the same once more, which is no news.
-    occasion = f"{current.attempt or 0}/{current.observed_generation or 0}"
     changes = find_changes(previous.conditions or (), current.conditions or ())
-    events = [_tell_condition(condition, occasion) for condition in changes if _is_news(condition)]
+    events = [_tell_condition(change, _find_occasion(change, current)) for change in changes if _is_news(change)]
     known = {attempt.number for attempt in previous.attempts or ()}
     for attempt in current.attempts or ():
         if attempt.number not in known:
@@ -35,6 +37,11 @@ def find_events(
             events.append(Event("Normal", "AttemptStarted", text, str(attempt.number)))
     events += [_tell_end(attempt) for attempt in ended]
     return tuple(events)
+
+
+def _find_occasion(condition: Condition, status: CustomizationJobStatus) -> str:
+    every_attempt = ConditionType(condition.type) in _EVERY_ATTEMPT
+    return f"{status.observed_generation}/{status.attempt}" if every_attempt else str(status.observed_generation)
 
 
 def _is_news(condition: Condition) -> bool:
