@@ -18,11 +18,13 @@ from tests.cluster.builds import VERSITYGW, build_upstream
 from tests.models.make import tiny
 from tests.train.harness import Storage
 
-collect_ignore = (
-    ["test_unsloth.py"]
-    if find_spec("nemo_automodel")
-    else ["test_checkpoints.py", "test_preflight.py", "test_serving.py", "test_storage.py", "test_training.py"]
-)
+_FOR_UNSLOTH = "test_unsloth*.py"
+_TESTS = Path(__file__).parent
+collect_ignore = [
+    path.name
+    for path in _TESTS.glob("test_*.py")
+    if path.match(_FOR_UNSLOTH) == (find_spec("nemo_automodel") is not None)
+]
 """What is not run in this environment: the backends exclude each other, and the rest needs to be run only once."""
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Peru": "Lima", "Kenya": "Nairobi"}

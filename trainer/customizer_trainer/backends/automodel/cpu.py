@@ -22,3 +22,54 @@ def install() -> None:
     torch.cuda.current_device = lambda: 0
     auto_model.instantiate_infrastructure = on_cpu(auto_model.instantiate_infrastructure)
     auto_model.apply_model_infrastructure = on_cpu(auto_model.apply_model_infrastructure)
+    _share_attention()
+
+
+def _share_attention() -> None:
+    """Lets context parallelism use the CPU's attention kernel.
+
+    torch 2.13.0, _context_parallel/_attention.py:939, names the kernels of GPUs only.
+    """
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.experimental._context_parallel import _attention as ring
+
+    forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+    along_tokens = 2  # of (batch, heads, tokens, width)
+
+    def local(tensors: tuple[Any, ...]) -> list[torch.Tensor]:
+        return [tensor.to_local() for tensor in tensors]
+
+    def like(one: Any, tensors: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
+        mesh, placements = one.device_mesh, one.placements
+        return tuple(DTensor.from_local(tensor, mesh, placements, run_check=False) for tensor in tensors)
+
+    def attend(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        query, key, value, dropout, causal = list(args) + [0.0, False][len(args) - 3 :]
+        done = ring._templated_ring_attention(
+            query.device_mesh.get_group(),
+            along_tokens,
+            forward,
+            *local((query, key, value)),
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=options.get("scale"),
+        )
+        return like(query, done)
+
+    def attend_backward(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        gradient, query, key, value, out, logsumexp, dropout, causal = args
+        done = ring._templated_ring_attention_backward(
+            query.device_mesh.get_group(),
+            along_tokens,
+            backward,
+            gradient.to_local(),
+            "grad_out",
+            *local((query, key, value, out, logsumexp)),
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=options.get("scale"),
+        )
+        return like(query, done)
+
+    ring.custom_ops.update({forward: attend, backward: attend_backward})

@@ -52,6 +52,8 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
             "torch_dtype": dtype,
             "trust_remote_code": job.model.trust_remote_code,
             "attn_implementation": training.attn_implementation,
+            # The library's own classes share a sample's tokens only with Transformer Engine.
+            **({"force_hf": True} if spec.parallelism.context_parallel_size > 1 else {}),
         },
         "distributed": build_distributed(job, spec.parallelism, dtype),
         "checkpoint": {

@@ -1,0 +1,130 @@
+"""However the work is spread, the same losses and gradients as on one process, and the same model afterwards."""
+
+import json
+import random
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customizer_trainer.backends.automodel.artifact import assemble_model
+from customizer_trainer.backends.automodel.recipe import build_recipe
+from customizer_trainer.backends.backend import Base, Inputs
+from customizer_trainer.datasets.encoding import Sample
+from customizer_trainer.datasets.store import SampleStore, SampleWriter, read_indices, write_indices
+from tests.models.tiny import make_tokenizer
+from tests.train import worlds
+from tests.unit.trainer.conftest import build_job
+
+TRAINING, VALIDATION = 24, 8
+SETTINGS: dict[str, Any] = {
+    "training": {"finetuningType": "all_weights", "maxSeqLength": 64, "precision": "fp32"},
+    "batch": {"globalBatchSize": 8, "microBatchSize": 2},
+    "optimizer": {"learningRate": 0.01, "optimizer": "AdamW"},
+}
+
+MESHES: dict[str, dict[str, Any]] = {
+    "data": {"numGpusPerNode": 2},
+    "tensor": {"numGpusPerNode": 2, "tensorParallelSize": 2},
+    "pipeline": {"numGpusPerNode": 2, "pipelineParallelSize": 2},
+    "context": {"numGpusPerNode": 2, "contextParallelSize": 2},
+    "data, tensor and sequence": {"numGpusPerNode": 4, "tensorParallelSize": 2, "sequenceParallel": True},
+    "pipeline and context": {"numGpusPerNode": 4, "pipelineParallelSize": 2, "contextParallelSize": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> ForkServerContext:
+    """Where ranks start with the library imported."""
+    return worlds.context()
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose head is its own, as stages of a pipeline need it, and samples of 8 to 59 tokens."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    disk = tmp_path_factory.mktemp("parallelism")
+    make_tokenizer(disk / "model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=400,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).float().save_pretrained(disk / "model")
+    chance = random.Random(1)
+    (disk / "samples").mkdir()
+    with SampleWriter(disk / "samples" / "store") as writer:
+        for _ in range(TRAINING + VALIDATION):
+            tokens = [chance.randrange(3, 380) for _ in range(chance.randrange(8, 60))]
+            writer.add(Sample(tokens, [int(place > 3) for place in range(len(tokens))], len(tokens)))
+    write_indices(disk / "samples" / "training.npy", range(TRAINING))
+    write_indices(disk / "samples" / "validation.npy", range(TRAINING, TRAINING + VALIDATION))
+    return disk
+
+
+def train(server: ForkServerContext, disk: Path, name: str, parallelism: dict[str, Any]) -> worlds.Course:
+    """Trains three steps, one epoch."""
+    job = build_job(device="cpu", automodel=SETTINGS | {"parallelism": parallelism})
+    folder = disk / name
+    folder.mkdir()
+    inputs = Inputs(
+        model=disk / "model",
+        model_dtype="float32",
+        samples=disk / "samples",
+        training_samples=TRAINING,
+        checkpoints=folder / "checkpoints",
+        resume=None,
+    )
+    (folder / "recipe.json").write_text(json.dumps(build_recipe(job, inputs)))
+    return worlds.train(server, folder / "recipe.json", folder / "events", job.outline.world_size)
+
+
+@pytest.fixture(scope="module")
+def alone(server: ForkServerContext, disk: Path) -> worlds.Course:
+    """One process."""
+    course = train(server, disk, "alone", {})
+    assert len(course.losses) == 3
+    assert course.losses[2] < course.losses[0]
+    return course
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_parallel_processes_learn_what_one_learns(
+    mesh: str, server: ForkServerContext, disk: Path, alone: worlds.Course
+) -> None:
+    course = train(server, disk, mesh, MESHES[mesh])
+    assert course.losses == pytest.approx(alone.losses, rel=1e-5)
+    assert course.gradient_norms == pytest.approx(alone.gradient_norms, rel=1e-4)
+    assert course.validation_losses == pytest.approx(alone.validation_losses, rel=1e-5)
+    if "and" in mesh:
+        assert published_loss(disk, mesh) == pytest.approx(course.validation_losses[-1], rel=1e-5)
+
+
+def published_loss(disk: Path, name: str) -> float:
+    """Assembles what would be published, and computes its validation loss with transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    (checkpoint,) = (disk / name / "checkpoints").glob("epoch_*")
+    assemble_model(checkpoint, Base(disk / "model", "base"), disk / name / "artifact")
+    model, notes = AutoModelForCausalLM.from_pretrained(
+        disk / name / "artifact", dtype=torch.float32, output_loading_info=True
+    )
+    assert not notes["missing_keys"]
+    store, total, learned = SampleStore(disk / "samples" / "store"), 0.0, 0
+    for number in map(int, read_indices(disk / "samples" / "validation.npy")):
+        labels = torch.tensor([store.labels(number)])
+        count = int((labels[0, 1:] >= 0).sum())
+        with torch.no_grad():
+            total += float(model(input_ids=torch.tensor([store.tokens(number)]), labels=labels).loss) * count
+        learned += count
+    return total / learned
