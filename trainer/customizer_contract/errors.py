@@ -24,7 +24,7 @@ class Reason(StrEnum):
     DATASET_EMPTY = "DatasetEmpty"
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_INVALID = "ModelInvalid"
-    MODEL_GATED = "ModelGated"
+    REPOSITORY_GATED = "RepositoryGated"
     ARCHITECTURE_UNSUPPORTED = "ArchitectureUnsupported"
     TOKENIZER_INVALID = "TokenizerInvalid"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
@@ -39,9 +39,13 @@ class Reason(StrEnum):
     ARTIFACT_INVALID = "ArtifactInvalid"
     DEVICE_UNAVAILABLE = "DeviceUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
+    GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
     DISK_FULL = "DiskFull"
     TRAINING_DIVERGED = "TrainingDiverged"
     PREEMPTED = "Preempted"
+    CHECKPOINT_MISMATCH = "CheckpointMismatch"
+    RENDEZVOUS_TIMEOUT = "RendezvousTimeout"
+    COLLECTIVE_TIMEOUT = "CollectiveTimeout"
     PEER_LOST = "PeerLost"
     CRASHED = "Crashed"
 
@@ -93,7 +97,7 @@ CATALOGUE: dict[Reason, Entry] = {
         ExitCode.BAD_INPUT,
         retryable=False,
     ),
-    Reason.MODEL_GATED: Entry(
+    Reason.REPOSITORY_GATED: Entry(
         "The repository is open only to those who have accepted its licence.",
         "Accept it on the repository's page, and name a token of that account with tokenSecretRef.",
         ExitCode.BAD_INPUT,
@@ -178,8 +182,15 @@ CATALOGUE: dict[Reason, Entry] = {
         retryable=True,
     ),
     Reason.OUT_OF_MEMORY: Entry(
-        "GPU or pod memory did not suffice.",
-        "Lower batch.microBatchSize, then training.maxSeqLength; or use LoRA, or more GPUs.",
+        "The pod's memory did not suffice.",
+        "Raise the memory limit in compute.resources; or use fewer processes a pod, or a smaller micro batch.",
+        ExitCode.CRASHED,
+        retryable=False,
+    ),
+    Reason.GPU_OUT_OF_MEMORY: Entry(
+        "A GPU's memory did not suffice.",
+        "Lower the batch of a GPU (microBatchSize, perDeviceTrainBatchSize; not the global one), then maxSeqLength; or"
+        " use LoRA, or more GPUs.",
         ExitCode.CRASHED,
         retryable=False,
     ),
@@ -201,6 +212,24 @@ CATALOGUE: dict[Reason, Entry] = {
         ExitCode.PREEMPTED,
         retryable=True,
     ),
+    Reason.CHECKPOINT_MISMATCH: Entry(
+        "The checkpoint or the model's weights do not fit the model that the configuration describes.",
+        "Upload weights and config.json of the same model; a checkpoint of this job is of another release: start anew.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.RENDEZVOUS_TIMEOUT: Entry(
+        "The pods of the attempt did not find one another in time.",
+        "Check that the pods may talk to each other (network policy, DNS), and that all of them could start.",
+        ExitCode.CRASHED,
+        retryable=True,
+    ),
+    Reason.COLLECTIVE_TIMEOUT: Entry(
+        "The pods waited too long for one of them.",
+        "Nothing, if it goes on; else check the network between the nodes, and the node of the slowest pod.",
+        ExitCode.CRASHED,
+        retryable=True,
+    ),
     Reason.PEER_LOST: Entry(
         "This pod lost another pod of the job, which ended first.",
         "Read the result of the other pod; if there is none, check the network between the nodes.",
@@ -216,6 +245,10 @@ CATALOGUE: dict[Reason, Entry] = {
 }
 
 
+MISSED_ANOTHER = frozenset({Reason.PEER_LOST, Reason.RENDEZVOUS_TIMEOUT, Reason.COLLECTIVE_TIMEOUT})
+"""What a pod says that only missed another one: if any other pod gives a reason, that one counts."""
+
+
 class CustomizerError(Exception):
     """A failure that the catalogue knows; the command line turns it into a result and an exit code."""
 
@@ -227,9 +260,11 @@ class CustomizerError(Exception):
         file: str | None = None,
         line: int | None = None,
         field: str | None = None,
+        rank: int | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
+        self.rank = rank
         self.file = file
         self.line = line
         self.field = field

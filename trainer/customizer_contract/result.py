@@ -22,6 +22,8 @@ class Problem(Model):
     file: str | None = None
     line: int | None = None
     field: str | None = None
+    rank: int | None = None
+    """The first process of the attempt that failed, when one did."""
 
 
 class Lengths(Model):

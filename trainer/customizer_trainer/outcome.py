@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode, Reason
+from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode
 from customizer_contract.result import MESSAGE_LIMIT, Problem, Result
+from customizer_trainer.training.failures import classify
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,12 @@ def problem_of(error: CustomizerError) -> Problem:
     message = str(error)
     remedy = CATALOGUE[error.reason].remedy
     return Problem(
-        reason=error.reason, message=f"{message} {remedy}", file=error.file, line=error.line, field=error.field
+        reason=error.reason,
+        message=f"{message} {remedy}",
+        file=error.file,
+        line=error.line,
+        field=error.field,
+        rank=error.rank,
     )
 
 
@@ -36,8 +42,8 @@ def conclude(result: Result, error: Exception | None) -> tuple[Result, ExitCode]
     elif isinstance(error, CustomizerError):
         result = result.model_copy(update={"error": problem_of(error)})
     elif error is not None:
-        last_line = f"{type(error).__name__}: {error}"
-        result = result.model_copy(update={"error": Problem(reason=Reason.CRASHED, message=last_line)})
+        reason, message = classify(error)
+        result = result.model_copy(update={"error": problem_of(CustomizerError(reason, message))})
     code = ExitCode.DONE if result.error is None else CATALOGUE[result.error.reason].exit_code
     return result, code
 

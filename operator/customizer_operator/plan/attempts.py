@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from customizer_contract.errors import CATALOGUE, ExitCode, Reason
+from customizer_contract.errors import CATALOGUE, MISSED_ANOTHER, ExitCode, Reason
 from customizer_contract.result import ArtifactReference, Problem
 from customizer_operator.api.customization_job_status import Attempt
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason
@@ -114,7 +114,7 @@ def _failed_before(pod: Pod) -> tuple[bool, datetime, int, int]:
     if end is None:
         return False, pod.created_at, 0, pod.rank
     problem = end.result.error if end.result is not None else None
-    missed_another = problem is not None and problem.reason is Reason.PEER_LOST
+    missed_another = problem is not None and problem.reason in MISSED_ANOTHER
     if pod.disruption is not None:
         certainty = -1
     elif end.exit_code == ExitCode.PREEMPTED:

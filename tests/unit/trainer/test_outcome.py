@@ -49,8 +49,20 @@ def test_anything_else_is_a_crash_with_its_last_line_and_a_stack_trace_in_the_lo
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert outcome.run(EMPTY, fail(KeyError("x")), tmp_path / "m") is ExitCode.CRASHED
-    assert told(tmp_path / "m").error == Problem(reason=Reason.CRASHED, message="KeyError: 'x'")
+    assert told(tmp_path / "m").error == Problem(reason=Reason.CRASHED, message="KeyError: 'x' Read the pod's log.")
     assert caplog.records[0].exc_info
+
+
+def test_a_full_disk_is_of_the_catalogue_whatever_was_being_done(tmp_path: Path) -> None:
+    def write() -> Result:
+        with Path("/dev/full").open("w") as disk:
+            disk.write("what does not fit")
+        return EMPTY
+
+    assert outcome.run(EMPTY, write, tmp_path / "m") is CATALOGUE[Reason.DISK_FULL].exit_code
+    error = told(tmp_path / "m").error
+    assert error is not None
+    assert error.reason is Reason.DISK_FULL
 
 
 def test_a_failed_attempt_reports_what_it_reached(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.errors import MISSED_ANOTHER, CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_contract.result import ArtifactReference, Result
 from customizer_contract.sources import HuggingFaceSource, display
@@ -116,7 +116,7 @@ def _train(
         error = supervisor.watch(ranks, stop)
     finally:
         ranks.kill()
-    if error is not None and error.reason is Reason.PEER_LOST:
+    if error is not None and error.reason in MISSED_ANOTHER:
         # Whoever failed first shall be heard first.
         stop.wait(_PAUSE_AFTER_PEER_SECONDS)
     patience = _PATIENCE_SECONDS.get(error.reason if error else None, _AFTER_FAILURE_SECONDS)

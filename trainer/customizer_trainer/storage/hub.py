@@ -70,7 +70,7 @@ def _errors(source: HuggingFaceSource, missing: Reason) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         raise CustomizerError(
-            Reason.MODEL_GATED, f"{name}: gated, and the token (if any) is of nobody who has accepted its licence."
+            Reason.REPOSITORY_GATED, f"{name}: gated, and the token (if any) is of nobody who has accepted its licence."
         ) from error
     except RepositoryNotFoundError as error:
         raise CustomizerError(

@@ -61,6 +61,10 @@ class Failed(Model):
     """The rank gives up."""
 
     kind: Literal["failed"] = "failed"
+    rank: int
+    """Among the ranks of all nodes."""
+    at: float
+    """Seconds of the epoch: the first one that failed is the cause."""
     reason: Reason
     message: str
 

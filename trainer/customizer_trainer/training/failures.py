@@ -4,20 +4,41 @@ import errno
 
 from customizer_contract.errors import CustomizerError, Reason
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
-_DISK_FULL = ("no space left on device", "disk quota exceeded", "unexpected pos", "pytorchstreamwriter failed writing")
-_PEER_LOST = (
-    "connection closed by peer",
-    "connection reset by peer",
-    "connection refused",
-    "broken pipe",
-    "timed out waiting",
-    "wait timeout",
-    "nccl",
-    "process group watchdog",
-    "tcpstore",
-    "socket timeout",
+_SIGNS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
+    (Reason.GPU_OUT_OF_MEMORY, ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed")),
+    (Reason.OUT_OF_MEMORY, ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")),
+    (
+        Reason.DISK_FULL,
+        ("no space left on device", "disk quota exceeded", "unexpected pos", "pytorchstreamwriter failed writing"),
+    ),
+    (
+        Reason.CHECKPOINT_MISMATCH,
+        ("size mismatch", "shape mismatch", "missing key(s) in state_dict", "missing key in checkpoint"),
+    ),
+    (
+        Reason.DEVICE_UNAVAILABLE,
+        ("no cuda gpus are available", "cuda driver version is insufficient", "cuda driver initialization failed"),
+    ),
+    (Reason.TOKENIZER_INVALID, ("index out of range in self",)),
+    (Reason.RENDEZVOUS_TIMEOUT, ("clients joined", "rendezvous")),
+    (
+        Reason.COLLECTIVE_TIMEOUT,
+        ("timed out waiting", "wait timeout", "watchdog caught collective operation timeout", "socket timeout"),
+    ),
+    (
+        Reason.PEER_LOST,
+        (
+            "connection closed by peer",
+            "connection reset by peer",
+            "connection refused",
+            "broken pipe",
+            "nccl",
+            "process group watchdog",
+            "tcpstore",
+        ),
+    ),
 )
+"""Words of the libraries, in lower case; the first that is found counts."""
 
 
 def classify(error: BaseException) -> tuple[Reason, str]:
@@ -25,16 +46,17 @@ def classify(error: BaseException) -> tuple[Reason, str]:
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, CustomizerError):
         return error.reason, str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if type(error).__name__ == "OutOfMemoryError":
+        return Reason.GPU_OUT_OF_MEMORY, message
+    if isinstance(error, MemoryError):
         return Reason.OUT_OF_MEMORY, message
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Reason.DISK_FULL, message
-    text = str(error).lower()
-    for reason, signs in (
-        (Reason.OUT_OF_MEMORY, _OUT_OF_MEMORY),
-        (Reason.DISK_FULL, _DISK_FULL),
-        (Reason.PEER_LOST, _PEER_LOST),
-    ):
-        if isinstance(error, (RuntimeError, OSError)) and any(sign in text for sign in signs):
-            return reason, message
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return Reason.OUT_OF_MEMORY, message
+    if isinstance(error, (RuntimeError, OSError, IndexError)) or type(error).__name__ == "CheckpointException":
+        text = str(error).lower()
+        for reason, signs in _SIGNS:
+            if any(sign in text for sign in signs):
+                return reason, message
     return Reason.CRASHED, message

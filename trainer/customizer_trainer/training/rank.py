@@ -5,6 +5,7 @@ torchrun starts it as `-m <the backend's worker> RECIPE EVENTS DEVICE`.
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def run_rank(load: Callable[[str], Train]) -> int:
         train(recipe, log, device)
     except BaseException as error:  # torch's CheckpointException is no Exception
         reason, message = classify(error)
-        log.tell(Failed(reason=reason, message=message))
+        log.tell(Failed(rank=int(os.environ["RANK"]), at=time.time(), reason=reason, message=message))
         raise
     return 0
 

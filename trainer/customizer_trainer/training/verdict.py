@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.errors import MISSED_ANOTHER, CustomizerError, Reason
 from customizer_trainer.training.events import Ended, Failed
 
 
@@ -22,7 +22,6 @@ class End:
     """Whether a rank of this node had begun to train."""
     ended: Sequence[Ended]
     failed: Sequence[Failed]
-    """In the order in which they were told."""
     killed_for_memory: bool
 
 
@@ -37,15 +36,20 @@ def judge(end: End) -> CustomizerError | None:
         if step >= end.total_steps:
             return None
         return CustomizerError(Reason.PREEMPTED, f"Told to stop; saved after step {step} of {end.total_steps}.")
-    causes = [failed for failed in end.failed if failed.reason is not Reason.PEER_LOST]
+    failed = sorted(end.failed, key=lambda each: each.at)
+    causes = [each for each in failed if each.reason not in MISSED_ANOTHER]
     if causes:
-        return CustomizerError(causes[0].reason, causes[0].message)
+        return _pass_on(causes[0])
     if end.told_to_stop:
         return CustomizerError(Reason.PREEMPTED, "Told to stop before the running step could be saved.")
     if end.killed_for_memory:
         return CustomizerError(Reason.OUT_OF_MEMORY, "The kernel killed a process of this pod for its memory.")
-    if end.failed:
-        return CustomizerError(Reason.PEER_LOST, end.failed[0].message)
+    if failed:
+        return _pass_on(failed[0])
     if end.nodes > 1 and not end.started:
-        return CustomizerError(Reason.PEER_LOST, "The nodes of this attempt did not find one another.")
+        return CustomizerError(Reason.RENDEZVOUS_TIMEOUT, "The nodes of this attempt did not find one another.")
     return CustomizerError(Reason.CRASHED, f"torchrun ended with exit code {end.exit_code}, and no rank said why.")
+
+
+def _pass_on(failed: Failed) -> CustomizerError:
+    return CustomizerError(failed.reason, f"Rank {failed.rank}: {failed.message}", rank=failed.rank)

@@ -24,7 +24,7 @@ def answer(status: int) -> httpx.Response:
 
 
 FAILURES = {
-    "a gated repository": (GatedRepoError("g", response=answer(403)), Reason.MODEL_GATED),
+    "a gated repository": (GatedRepoError("g", response=answer(403)), Reason.REPOSITORY_GATED),
     "no such repository": (RepositoryNotFoundError("n", response=answer(404)), Reason.MODEL_NOT_FOUND),
     "no such revision": (RevisionNotFoundError("r", response=answer(404)), Reason.MODEL_NOT_FOUND),
     "a wrong token": (HfHubHTTPError("t", response=answer(401)), Reason.ACCESS_DENIED),

@@ -18,8 +18,10 @@ DONE = End(
     failed=[],
     killed_for_memory=False,
 )
-PEER_LOST = Failed(reason=Reason.PEER_LOST, message="connection closed by peer")
-NO_MEMORY = Failed(reason=Reason.OUT_OF_MEMORY, message="CUDA out of memory")
+PEER_LOST = Failed(rank=0, at=1.0, reason=Reason.PEER_LOST, message="connection closed by peer")
+NO_MEMORY = Failed(rank=1, at=2.0, reason=Reason.GPU_OUT_OF_MEMORY, message="CUDA out of memory")
+NO_DISK = Failed(rank=2, at=1.5, reason=Reason.DISK_FULL, message="no space left on device")
+LATE = Failed(rank=3, at=3.0, reason=Reason.COLLECTIVE_TIMEOUT, message="timed out waiting")
 FAILED = replace(DONE, exit_code=1, ended=[])
 
 CASES = {
@@ -28,18 +30,20 @@ CASES = {
     "saved before the end: preempted": (replace(DONE, ended=[Ended(step=4)], told_to_stop=True), Reason.PREEMPTED),
     "another node was told to stop": (replace(DONE, ended=[Ended(step=4)]), Reason.PREEMPTED),
     "killed while it was still loading": (replace(FAILED, told_to_stop=True), Reason.PREEMPTED),
-    "a rank says why": (replace(FAILED, failed=[NO_MEMORY]), Reason.OUT_OF_MEMORY),
-    "the cause counts, not the loudest": (replace(FAILED, failed=[PEER_LOST, NO_MEMORY]), Reason.OUT_OF_MEMORY),
+    "a rank says why": (replace(FAILED, failed=[NO_MEMORY]), Reason.GPU_OUT_OF_MEMORY),
+    "the cause counts, not the loudest": (replace(FAILED, failed=[PEER_LOST, NO_MEMORY]), Reason.GPU_OUT_OF_MEMORY),
     "the cause counts although told to stop": (
         replace(FAILED, failed=[NO_MEMORY], told_to_stop=True),
-        Reason.OUT_OF_MEMORY,
+        Reason.GPU_OUT_OF_MEMORY,
     ),
+    "the first of several causes": (replace(FAILED, failed=[NO_MEMORY, NO_DISK]), Reason.DISK_FULL),
+    "the first of those that missed another": (replace(FAILED, failed=[LATE, PEER_LOST]), Reason.PEER_LOST),
     "a peer is lost": (replace(FAILED, failed=[PEER_LOST], nodes=2), Reason.PEER_LOST),
     "a peer is lost for memory here": (
         replace(FAILED, failed=[PEER_LOST], killed_for_memory=True),
         Reason.OUT_OF_MEMORY,
     ),
-    "the nodes never met": (replace(FAILED, nodes=2, started=False), Reason.PEER_LOST),
+    "the nodes never met": (replace(FAILED, nodes=2, started=False), Reason.RENDEZVOUS_TIMEOUT),
     "nobody says why": (FAILED, Reason.CRASHED),
     "torchrun ends well but no rank did": (replace(DONE, ended=[]), Reason.CRASHED),
     "torchrun ends badly but every rank well": (replace(DONE, exit_code=-9), None),
@@ -53,13 +57,39 @@ def test_the_end_of_an_attempt_is_judged(end: End, reason: Reason | None) -> Non
     assert (error.reason if error else None) == reason
 
 
+def test_the_first_rank_that_failed_is_named() -> None:
+    error = judge(replace(FAILED, failed=[LATE, NO_MEMORY, NO_DISK, PEER_LOST]))
+    assert error is not None
+    assert (error.rank, str(error)) == (2, "Rank 2: no space left on device")
+
+
 class OutOfMemoryError(RuntimeError):
     """As torch names it."""
 
 
 FAILURES: dict[str, tuple[Exception, Reason]] = {
     "of the catalogue": (CustomizerError(Reason.TRAINING_DIVERGED, "nan"), Reason.TRAINING_DIVERGED),
-    "the GPU's memory": (OutOfMemoryError("CUDA out of memory"), Reason.OUT_OF_MEMORY),
+    "the GPU's memory": (OutOfMemoryError("CUDA out of memory"), Reason.GPU_OUT_OF_MEMORY),
+    "the GPU's memory, as CUDA says it": (RuntimeError("CUDA error: out of memory"), Reason.GPU_OUT_OF_MEMORY),
+    "the kernel's memory": (OSError(12, "Cannot allocate memory"), Reason.OUT_OF_MEMORY),
+    "weights of another shape": (
+        RuntimeError("Error(s) in loading state_dict for Llama: size mismatch for lm_head.weight"),
+        Reason.CHECKPOINT_MISMATCH,
+    ),
+    "a token that the model does not know": (IndexError("index out of range in self"), Reason.TOKENIZER_INVALID),
+    "nodes that did not come": (
+        RuntimeError("Timed out after 1800 seconds waiting for clients. 1/2 clients joined."),
+        Reason.RENDEZVOUS_TIMEOUT,
+    ),
+    "a rank that hangs, by gloo": (
+        RuntimeError("[gloo/transport/tcp/unbound_buffer.cc] Timed out waiting 1800000ms for recv operation"),
+        Reason.COLLECTIVE_TIMEOUT,
+    ),
+    "a rank that hangs, by NCCL": (
+        RuntimeError("[Rank 3] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE)"),
+        Reason.COLLECTIVE_TIMEOUT,
+    ),
+    "a driver that is broken": (RuntimeError("No CUDA GPUs are available"), Reason.DEVICE_UNAVAILABLE),
     "the host's memory": (
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
         Reason.OUT_OF_MEMORY,
