@@ -10,6 +10,7 @@ _NAMESPACE = "customizer-system"
 _VARIABLES = {
     "CUSTOMIZER_IO_IMAGE": "io",
     "CUSTOMIZER_AUTOMODEL_IMAGE": "automodel",
+    "CUSTOMIZER_UNSLOTH_IMAGE": "unsloth",
     "CUSTOMIZER_VLLM_IMAGE": "engine",
     "CUSTOMIZER_MULTI_LLM_IMAGE": "engine",
 }

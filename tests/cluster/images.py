@@ -42,6 +42,7 @@ def recipes(base: str, tree: Path) -> dict[str, Recipe]:
         "operator": _operator(base, tree),
         "io": _trainer("io", base, tree),
         "automodel": _trainer("automodel", base, tree),
+        "unsloth": _trainer("unsloth", base, tree),
         "engine": _engine(base, tree),
     }
 

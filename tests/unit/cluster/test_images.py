@@ -25,10 +25,10 @@ def tree(tmp_path: Path) -> Path:
     ("changed", "rebuilt"),
     [
         ("operator/customizer_operator/main.py", {"operator"}),
-        ("trainer/customizer_trainer/main.py", {"io", "automodel"}),
-        ("trainer/customizer_contract/main.py", {"operator", "io", "automodel"}),
+        ("trainer/customizer_trainer/main.py", {"io", "automodel", "unsloth"}),
+        ("trainer/customizer_contract/main.py", {"operator", "io", "automodel", "unsloth"}),
         ("tests/cluster/images/engine/main.py", {"engine"}),
-        ("uv.lock", {"operator", "io", "automodel", "engine"}),
+        ("uv.lock", {"operator", "io", "automodel", "unsloth", "engine"}),
         ("README.md", set()),
     ],
 )
