@@ -191,7 +191,7 @@ def _unchangeable(name: str, child: dict[str, Any], always_there: bool) -> CelRu
     elif child.get("type") == "array":
         rule = f"(has({now}) ? {now} : []) == (has({then}) ? {then} : [])"
     elif "additionalProperties" in child:
-        raise UntranslatableError(f"{name}: an immutable map")
+        rule = f"(has({now}) ? {now} : {{}}) == (has({then}) ? {then} : {{}})"
     elif "properties" in child:
         rule = f"has({now}) == has({then})"
     else:

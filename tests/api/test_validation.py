@@ -73,6 +73,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "must be a whole number",
     ),
     (_unsloth(model={"dtype": "float16"}), "dtype float16 goes with hardware.precision fp16"),
+    ({"integrations": {}}, "name wandb, mlflow or both"),
+    ({"integrations": {"wandb": {}}}, "Weights & Biases wants an API key"),
+    ({"integrations": {"mlflow": {}}}, "trackingUri: Required value"),
+    ({"integrations": {"mlflow": {"trackingUri": "http://me:secret@mlflow"}}}, "should match"),
     ({"model": {}}, "name exactly one of huggingFace, s3 and persistentVolumeClaim"),
     (
         {"model": {"s3": {"uri": "s3://bucket/m"}, "huggingFace": {"repo": "a/b"}}},
@@ -192,10 +196,13 @@ def test_defaults_are_there_to_read(world: World) -> None:
         ({"compute": {"device": "gpu"}}, "device"),
         ({"objectStorage": {"endpointUrl": "http://other:1"}}, "endpointUrl"),
         ({"checkpoints": {"everySteps": 5}}, "everySteps"),
+        ({"integrations": {"mlflow": {"tags": {"team": "sales"}}}}, "tags"),
+        ({"integrations": None}, "integrations"),
     ],
 )
 def test_what_a_job_is_made_of_cannot_change(world: World, change: dict[str, Any], field: str) -> None:
-    world.create("customizationjobs", samples.job(automodel={"training": {"lora": {"rank": 16}}}))
+    tracked = {"mlflow": {"trackingUri": "http://mlflow:5000", "tags": {"team": "support"}}}
+    world.create("customizationjobs", samples.job(automodel={"training": {"lora": {"rank": 16}}}, integrations=tracked))
     with pytest.raises(ApiRefusedError) as refusal:
         world.patch("customizationjobs", "tickets", {"spec": change})
     assert f"{field} is part of what the object is made of and cannot change" in refusal.value.message

@@ -21,6 +21,7 @@ SELECTIONS = {
     "automodel": ("--extra", "automodel", "--extra", "operator", "--group", "dev"),
     "unsloth": ("--extra", "unsloth", "--extra", "operator", "--group", "dev"),
     "models": ("--extra", "automodel", "--group", "models"),
+    "servers": ("--group", "servers"),
 }
 """What each environment holds beside the project's own dependencies."""
 

@@ -17,6 +17,7 @@ from botocore.config import Config
 from tests.cluster.builds import VERSITYGW, build_upstream
 from tests.models.make import tiny
 from tests.train.harness import Storage
+from tests.train.trackers import serve_mlflow
 
 _FOR_UNSLOTH = "test_unsloth*.py"
 _TESTS = Path(__file__).parent
@@ -83,6 +84,13 @@ def storage(storage_server: StorageServer, model: Path) -> Storage:
     """An S3 server with bucket `tests`."""
     _fill(storage_server.storage, model)
     return storage_server.storage
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a tracking server."""
+    with serve_mlflow(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
 
 
 def _await(address: str) -> None:

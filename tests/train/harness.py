@@ -165,6 +165,7 @@ def build_job(
     checkpoint_every: int | None = None,
     checkpoint_minutes: float | None = None,
     backend: str = "automodel",
+    integrations: dict[str, Any] | None = None,
     **blocks: Any,
 ) -> Job:
     """Builds a job file over the tiny model; the backend's blocks are given with the wire's names."""
@@ -183,6 +184,7 @@ def build_job(
                     **({"everyMinutes": checkpoint_minutes} if checkpoint_minutes else {}),
                 },
                 backend: blocks,
+                "integrations": integrations,
                 "storage": {"endpointUrl": storage.endpoint},
                 "artifactName": name,
                 "artifactUri": f"s3://tests/out/{name}",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from customizer_contract.automodel import Automodel
 from customizer_contract.base import Model
+from customizer_contract.integrations import Integrations
 from customizer_contract.outline import Outline
 from customizer_contract.sources import S3_URI_PATTERN, ObjectStorage, Source
 from customizer_contract.unsloth import Unsloth
@@ -65,6 +66,8 @@ class Job(Model):
     gpu_memory_bytes: int | None = Field(None, ge=1)
     """What a GPU holds, if it is known; preflight refuses what will not fit."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
+    integrations: Integrations | None = None
+    """Trackers; their secrets come by the environment."""
     storage: ObjectStorage = ObjectStorage()
     artifact_name: str
     """Name under which the result will be served."""

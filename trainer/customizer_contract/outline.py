@@ -44,6 +44,8 @@ class Outline:
     """Where the job says it."""
     selection: Literal["best", "last"]
     """Which checkpoint is published."""
+    log_every_steps: int = 1
+    """Steps between the values that trackers are told."""
     context_factor: float = 1.0
     """How many times longer samples may be than the model's own limit, by the scaling of its RoPE."""
 

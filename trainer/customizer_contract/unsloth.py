@@ -158,6 +158,8 @@ class Schedule(Model):
     """Course of the learning rate after the warm-up. constant has none."""
     lr_scheduler_kwargs: LrSchedulerKwargs | None = None
     """Options of lrSchedulerType."""
+    logging_steps: int = Field(1, ge=1)
+    """Steps between the values that W&B and MLflow are told. Progress and metrics show every step."""
     eval_steps: int | None = Field(None, ge=1)
     """Validate after every so many steps, and at the end. Default: once an epoch."""
     validation_split: float = Field(0.1, gt=0, lt=1)
@@ -303,5 +305,6 @@ class Unsloth(Model):
             max_seq_length=self.model.max_seq_length,
             max_seq_length_field="unsloth.model.maxSeqLength",
             selection="last",
+            log_every_steps=schedule.logging_steps,
             context_factor=1.0 if self.model.rope_scaling is None else self.model.rope_scaling.factor,
         )

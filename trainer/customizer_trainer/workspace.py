@@ -62,6 +62,11 @@ class AttemptFolder:
         return self.root / "events"
 
     @property
+    def trackers(self) -> Path:
+        """What the processes that tell trackers need, and write."""
+        return self.root / "trackers"
+
+    @property
     def artifact(self) -> Path:
         """The files that are published."""
         return self.root / "artifact"

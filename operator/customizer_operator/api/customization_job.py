@@ -24,6 +24,7 @@ from customizer_operator.api.common import (
     Source,
 )
 from customizer_operator.api.customization_job_status import CustomizationJobStatus
+from customizer_operator.api.integrations import Integrations
 from customizer_operator.api.scheduling import Scheduling
 
 NAME_LIMIT = 40
@@ -148,6 +149,8 @@ class CustomizationJobSpec(Model):
     """How S3 is reached."""
     checkpoints: CheckpointPolicy = Field(CheckpointPolicy(), json_schema_extra=IMMUTABLE)
     """When progress is saved."""
+    integrations: Integrations | None = Field(None, json_schema_extra=IMMUTABLE)
+    """Trackers that are told of the training while it runs. One that is away is a warning, never a failure."""
     compute: Compute = Compute()
     """What the pods run on."""
     scheduling: Scheduling = Scheduling()

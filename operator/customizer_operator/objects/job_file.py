@@ -70,6 +70,7 @@ def build_job_file(job: CustomizationJob) -> Job:
         unsloth=spec.unsloth,
         gpu_memory_bytes=None if spec.compute.gpu_memory is None else count_bytes(spec.compute.gpu_memory),
         checkpoints=spec.checkpoints,
+        integrations=None if spec.integrations is None else spec.integrations.without_secrets(),
         storage=translate_storage(spec.object_storage),
         artifact_name=spec.output.name or metadata.name,
         artifact_uri=spec.output.s3.uri,
@@ -80,7 +81,14 @@ def build_job_file(job: CustomizationJob) -> Job:
 def _hash(file: Job) -> str:
     """Digests what is trained, whoever asks for it."""
     asked: Model = file.model_copy(
-        update={"name": "", "namespace": "", "uid": "", "spec_hash": "", "gpu_memory_bytes": None}
+        update={
+            "name": "",
+            "namespace": "",
+            "uid": "",
+            "spec_hash": "",
+            "gpu_memory_bytes": None,
+            "integrations": None,
+        }
     )
     return hashlib.sha256(asked.to_json().encode()).hexdigest()
 

@@ -47,13 +47,16 @@ def build_environment(storage: ObjectStorage, token: SecretKeyReference | None) 
     ]
     if storage.credentials_secret_ref is not None:
         secret = storage.credentials_secret_ref.name
-        environment += [_from_secret(name, secret, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+        environment += [
+            build_secret_variable(name, secret, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        ]
     if token is not None:
-        environment.append(_from_secret("HF_TOKEN", token.name, token.key))
+        environment.append(build_secret_variable("HF_TOKEN", token.name, token.key))
     return environment
 
 
-def _from_secret(variable: str, secret: str, key: str) -> Object:
+def build_secret_variable(variable: str, secret: str, key: str) -> Object:
+    """Variable whose value the kubelet takes from a Secret."""
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 

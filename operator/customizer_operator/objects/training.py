@@ -5,6 +5,7 @@ from customizer_contract.progress import PROGRESS_PORT
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import Resources
 from customizer_operator.api.customization_job import Compute, CustomizationJob
+from customizer_operator.api.integrations import Integrations
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import find_claims, find_token
 from customizer_operator.objects.names import (
@@ -25,6 +26,7 @@ from customizer_operator.objects.pods import (
     build_environment,
     build_pod_spec,
     build_resources,
+    build_secret_variable,
     build_shared_memory_mount,
     build_shared_memory_volume,
     build_tmp_mount,
@@ -108,7 +110,7 @@ def _build_pod(job: CustomizationJob, images: Images, attempt: int) -> Object:
         "name": CONTAINER,
         "image": compute.image or (images.unsloth if spec.unsloth is not None else images.automodel),
         "command": [*COMMAND, "train", "--attempt", str(attempt)],
-        "env": [*environment, *_build_rendezvous(name, attempt)],
+        "env": [*environment, *_build_api_key(spec.integrations), *_build_rendezvous(name, attempt)],
         "ports": [
             {"name": "pytorchjob-port", "containerPort": RENDEZVOUS_PORT},
             {"name": "metrics", "containerPort": PROGRESS_PORT},
@@ -131,6 +133,13 @@ def _build_pod(job: CustomizationJob, images: Images, attempt: int) -> Object:
         grace_seconds=GRACE_SECONDS,
     )
     return {**pod, **build_affinity(spec.scheduling, find_mesh(_outline(job)), name, attempt)}
+
+
+def _build_api_key(integrations: Integrations | None) -> list[Object]:
+    if integrations is None or integrations.wandb is None or integrations.wandb.api_key_secret_ref is None:
+        return []
+    reference = integrations.wandb.api_key_secret_ref
+    return [build_secret_variable("WANDB_API_KEY", reference.name, reference.key)]
 
 
 def _build_rendezvous(name: str, attempt: int) -> list[Object]:

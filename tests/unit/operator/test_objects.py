@@ -194,3 +194,23 @@ def test_the_memory_of_a_gpu_is_told_in_bytes_and_changes_nothing_of_what_is_tra
     told, untold = (build_job_file(new_job(compute={"device": "gpu", **more})) for more in ({"gpuMemory": "80Gi"}, {}))
     assert (told.gpu_memory_bytes, untold.gpu_memory_bytes) == (80 * 2**30, None)
     assert told.spec_hash == untold.spec_hash
+
+
+def test_trackers_are_named_in_the_job_file_and_their_key_only_where_it_is_trained() -> None:
+    integrations = {
+        "wandb": {"project": "tickets", "apiKeySecretRef": {"name": "wandb"}},
+        "mlflow": {"trackingUri": "http://mlflow:5000", "tags": {"team": "support"}},
+    }
+    job = new_job(integrations=integrations)
+    file = build_job_file(job)
+    assert file.integrations is not None
+    assert file.integrations.wandb is not None
+    assert file.integrations.wandb.project == "tickets"
+    assert file.integrations.mlflow is not None
+    assert file.integrations.mlflow.tags == {"team": "support"}
+    assert "apiKey" not in file.to_json()
+    assert file.spec_hash == build_job_file(new_job()).spec_hash, "it trains the same"
+    pod = build_training(job, IMAGES, 1)["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
+    key = {"name": "WANDB_API_KEY", "valueFrom": {"secretKeyRef": {"name": "wandb", "key": "WANDB_API_KEY"}}}
+    assert key in pod["containers"][0]["env"]
+    assert key not in pod["initContainers"][0]["env"]

@@ -34,10 +34,12 @@ from customizer_trainer.publishing import (
 from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.patience import patiently
 from customizer_trainer.storage.s3 import S3
+from customizer_trainer.tracking.tracker import Ending
 from customizer_trainer.training.events import EventReader
 from customizer_trainer.training.launch import Place, Ranks, build_command, build_environment, cores_here, read_place
 from customizer_trainer.training.state import Training
 from customizer_trainer.training.supervise import Display, Supervisor, stop_signal
+from customizer_trainer.training.trackers import Trackers
 from customizer_trainer.training.uploads import Uploader
 from customizer_trainer.workspace import AttemptFolder, Workspace
 
@@ -48,6 +50,10 @@ _PATIENCE_SECONDS = {None: 1800.0, Reason.PREEMPTED: 600.0}
 _AFTER_FAILURE_SECONDS = 5.0
 """The same after a failure, when a node whose part is missing may be gone."""
 _PAUSE_AFTER_PEER_SECONDS = 10.0
+_TRACKERS_SECONDS = 60.0
+"""How long trackers may take up what they were not told yet, when nothing presses."""
+_TRACKERS_LAST_SECONDS = 5.0
+"""The same after a failure, or when told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +89,35 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
     shown = Display(begin, port if place.node == 0 else None)
     store = CheckpointStore(s3, job)
     uploader = Uploader(store, place.node, shown.checkpointed, job.checkpoints.keep)
+    trackers = Trackers(job.integrations if place.node == 0 else None)
     artifact = None
     try:
         # Told to stop while it publishes, it goes on as long as it is let: the next attempt would do the same.
         with stop_signal() as stop:
             if (attempt.resumed_from or 0) < attempt.total_steps:
-                _train(attempt, environment, uploader, shown, stop)
+                _train(attempt, environment, uploader, shown, trackers, stop)
             if place.node == 0:
                 shown.publishing()
                 artifact = patiently(lambda: _publish(attempt, s3, store, uploader), "publish", threading.Event().wait)
     except CustomizerError as error:
+        ending: Ending = "KILLED" if error.reason is Reason.PREEMPTED else "FAILED"
+        warnings = trackers.finish(ending, _TRACKERS_LAST_SECONDS)
         raise CommandFailedError(
-            Result(command="train", error=problem_of(error), training=shown.training.facts())
+            Result(command="train", error=problem_of(error), training=shown.training.facts(), warnings=warnings)
         ) from error
     finally:
         shown.close()
-    return Result(command="train", training=shown.training.facts(), artifact=artifact)
+    warnings = trackers.finish("FINISHED", _TRACKERS_SECONDS)
+    return Result(command="train", training=shown.training.facts(), artifact=artifact, warnings=warnings)
 
 
 def _train(
-    attempt: _Attempt, environment: Mapping[str, str], uploader: Uploader, shown: Display, stop: threading.Event
+    attempt: _Attempt,
+    environment: Mapping[str, str],
+    uploader: Uploader,
+    shown: Display,
+    trackers: Trackers,
+    stop: threading.Event,
 ) -> None:
     folder, place = attempt.folder, attempt.place
     shutil.rmtree(folder.root, ignore_errors=True)
@@ -111,6 +126,7 @@ def _train(
     worker = find_backend(attempt.job).worker
     command = build_command(place, worker, [str(folder.recipe), str(folder.events), attempt.job.device])
     supervisor = Supervisor(place, attempt.number, EventReader(folder.events), uploader, shown)
+    trackers.start(attempt.job, folder.events, folder.trackers, environment)
     ranks = Ranks(command, build_environment(environment, place, cores_here()))
     try:
         error = supervisor.watch(ranks, stop)

@@ -177,6 +177,8 @@ EFFECTS: fields.Effects = {
         (CYCLES, "trainer.lr_scheduler_kwargs", {"num_cycles": 2.5}),
         (RESTARTS, "trainer.lr_scheduler_kwargs", {"num_cycles": 3}),
     ],
+    # Its effect is on what trackers are told (tests of `tracking`).
+    "schedule.loggingSteps": [({"schedule": {"loggingSteps": 10}}, "outline.log_every_steps", 10)],
     "schedule.evalSteps": [
         ({"schedule": {"evalSteps": 1}}, "validate_every", 1),
         ({"schedule": {"evalSteps": 7}}, "save_every", 7),
