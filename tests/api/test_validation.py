@@ -94,6 +94,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"scheduling": {"topology": {"allowTensorParallelAcrossNodes": True}}},
         "allowTensorParallelAcrossNodes needs fastDomainLabel",
     ),
+    ({"scheduling": {"scheduler": "KAI"}}, "scheduler KAI needs a queue"),
+    (
+        {"scheduling": {"scheduler": "KAI", "queue": "a", "topology": {"blockLabel": "leaf"}}},
+        "topology.name and scheduler KAI go together",
+    ),
     ({"scheduling": {"priorityClass": "prod"}}, "priorityClass orders a queue: name the queue"),
     ({"output": {"s3": {"uri": "s3://bucket"}}}, "uri needs a prefix below the bucket"),
     ({"output": {"s3": {"uri": "file:///tmp"}}}, "should match"),

@@ -1,69 +1,78 @@
-"""What a scheduler is told of an attempt: Kueue's labels and annotations, or affinity between its pods."""
+"""What the chosen scheduler is told of an attempt; where it knows no groups, affinity between the pods."""
 
-import json
 from collections.abc import Sequence
 
 from customizer_operator.api.base import ATTEMPT_LABEL, JOB_LABEL, Object
 from customizer_operator.api.scheduling import Scheduling
-from customizer_operator.plan.placement import Demand, Group, Mesh, Parallelism, Slice, find_demand, find_groups
+from customizer_operator.objects import kai, kueue, volcano
+from customizer_operator.plan.placement import Demand, Group, Mesh, Parallelism, find_demand, find_groups
 
-_KUEUE = "kueue.x-k8s.io"
 _HOST = "kubernetes.io/hostname"
 _WEIGHT = 100
 
 
 def build_queue_labels(scheduling: Scheduling) -> dict[str, str]:
     """Labels of the workload that a queue admits."""
-    if scheduling.queue is None:
+    queue, priority = scheduling.queue, scheduling.priority_class
+    if queue is None or scheduling.scheduler == "Volcano":
         return {}
-    priority = {} if scheduling.priority_class is None else {f"{_KUEUE}/priority-class": scheduling.priority_class}
-    return {f"{_KUEUE}/queue-name": scheduling.queue, **priority}
+    build = kai.build_labels if scheduling.scheduler == "KAI" else kueue.build_labels
+    return build(queue, priority)
 
 
-def build_topology_annotations(scheduling: Scheduling, mesh: Mesh) -> dict[str, str]:
-    """Annotations of the pods that tell Kueue which of them must be near each other.
+def build_job_annotations(scheduling: Scheduling, mesh: Mesh) -> dict[str, str]:
+    """Annotations of the workload."""
+    if scheduling.scheduler != "KAI" or scheduling.topology is None or scheduling.topology.name is None:
+        return {}
+    return kai.build_job_annotations(_find_demand(scheduling, mesh), scheduling.topology.name)
 
-    None where no label is named: Kueue refuses what asks for a topology from a flavor that has none.
+
+def build_pod_annotations(scheduling: Scheduling, mesh: Mesh, attempt: str) -> dict[str, str]:
+    """Annotations of the pods that tell which of them belong or must be together.
+
+    Kueue is told nothing where no label is named: it refuses what asks for a topology from a flavor that has none.
     """
-    if scheduling.queue is None or scheduling.topology is None or not scheduling.topology.names_labels:
-        return {}
-    demand = find_demand(find_groups(mesh, scheduling.topology), mesh.pods)
-    annotations = {**_annotate_whole(demand), **_annotate_slices(demand.slices)}
-    return annotations or {f"{_KUEUE}/podset-unconstrained-topology": "true"}
+    match scheduling.scheduler:
+        case "Volcano":
+            return volcano.build_pod_annotations(attempt)
+        case "KAI":
+            return kai.build_pod_annotations(_find_demand(scheduling, mesh))
+        case "Default":
+            topology = scheduling.topology
+            named = scheduling.queue is not None and topology is not None and topology.names_labels
+            return kueue.build_annotations(_find_demand(scheduling, mesh)) if named else {}
 
 
-def _annotate_whole(demand: Demand) -> dict[str, str]:
-    if demand.whole is None:
-        return {}
-    how = "required" if demand.whole_is_required else "preferred"
-    return {f"{_KUEUE}/podset-{how}-topology": demand.whole}
+def build_pod_group(owner: Object, scheduling: Scheduling, mesh: Mesh) -> Object | None:
+    """Builds what makes a gang of a PyTorchJob's pods, if its scheduler wants an object for that."""
+    if scheduling.scheduler != "Volcano":
+        return None
+    return volcano.build_pod_group(owner, scheduling, _find_demand(scheduling, mesh), mesh.pods)
 
 
-def _annotate_slices(slices: tuple[Slice, ...]) -> dict[str, str]:
-    if len(slices) > 1:
-        levels = [{"topology": item.label, "size": item.size} for item in slices]
-        return {f"{_KUEUE}/podset-slice-required-topology-constraints": json.dumps(levels)}
-    return {
-        name: value
-        for item in slices
-        for name, value in (
-            (f"{_KUEUE}/podset-slice-required-topology", item.label),
-            (f"{_KUEUE}/podset-slice-size", str(item.size)),
-        )
-    }
+def build_scheduler(scheduling: Scheduling) -> Object:
+    """Names the scheduler in the pods, if it is not the cluster's own."""
+    names = {"Volcano": volcano.SCHEDULER, "KAI": kai.SCHEDULER}
+    name = names.get(scheduling.scheduler)
+    return {} if name is None else {"schedulerName": name}
+
+
+def _find_demand(scheduling: Scheduling, mesh: Mesh) -> Demand:
+    return find_demand(find_groups(mesh, scheduling.topology), mesh.pods)
 
 
 def build_affinity(scheduling: Scheduling, mesh: Mesh, job: str, attempt: int) -> Object:
     """Affinity between the pods of an attempt; empty for a single one.
 
-    Each pod prefers a node of its own. Without a queue the pods also attract each other. All have the same template, so
-    the attempt can only stay together as a whole: tensor-parallel groups over nodes demand it, other groups prefer it.
+    Each pod prefers a node of its own. Where nobody places whole attempts the pods also attract each other. All have
+    the same template, so the attempt can only stay together as a whole: tensor-parallel groups over nodes demand it,
+    other groups prefer it.
     """
     if mesh.pods == 1:
         return {}
     pods = {"matchLabels": {JOB_LABEL: job, ATTEMPT_LABEL: str(attempt)}}
     apart = {"preferredDuringSchedulingIgnoredDuringExecution": [_prefer(_HOST, pods)]}
-    near = [] if scheduling.queue is not None else find_groups(mesh, scheduling.topology)
+    near = [] if scheduling.places_whole_attempts else find_groups(mesh, scheduling.topology)
     labels = {group.label: group for group in near if group.spans_nodes and group.label is not None}
     together = {
         "requiredDuringSchedulingIgnoredDuringExecution": [

@@ -33,7 +33,13 @@ from customizer_operator.objects.pods import (
     build_tmp_volume,
     build_workspace_mount,
 )
-from customizer_operator.objects.scheduling import build_affinity, build_queue_labels, build_topology_annotations
+from customizer_operator.objects.scheduling import (
+    build_affinity,
+    build_job_annotations,
+    build_pod_annotations,
+    build_queue_labels,
+    build_scheduler,
+)
 from customizer_operator.plan.placement import find_mesh
 
 CONTAINER = "pytorch"
@@ -56,9 +62,11 @@ def build_training(job: CustomizationJob, images: Images, attempt: int) -> Objec
     """
     name, outline, scheduling = job.metadata.name, _outline(job), job.spec.scheduling
     labels = build_job_labels(name, "training", attempt)
-    annotations = build_topology_annotations(scheduling, find_mesh(outline))
+    mesh = find_mesh(outline)
+    annotations = build_pod_annotations(scheduling, mesh, attempt_name(name, attempt))
+    whole = build_job_annotations(scheduling, mesh)
     # Kueue starts what it admits. Where it does not run, nothing starts past its queue.
-    suspended = {"suspend": True} if scheduling.queue is not None else {}
+    suspended = {"suspend": True} if scheduling.local_queue is not None else {}
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
@@ -66,6 +74,7 @@ def build_training(job: CustomizationJob, images: Images, attempt: int) -> Objec
             "name": attempt_name(name, attempt),
             "namespace": job.metadata.namespace,
             "labels": {**labels, **build_queue_labels(scheduling)},
+            **({"annotations": whole} if whole else {}),
             "ownerReferences": [build_owner("CustomizationJob", job.metadata)],
         },
         "spec": {
@@ -132,7 +141,8 @@ def _build_pod(job: CustomizationJob, images: Images, attempt: int) -> Object:
         ],
         grace_seconds=GRACE_SECONDS,
     )
-    return {**pod, **build_affinity(spec.scheduling, find_mesh(_outline(job)), name, attempt)}
+    affinity = build_affinity(spec.scheduling, find_mesh(_outline(job)), name, attempt)
+    return {**pod, **build_scheduler(spec.scheduling), **affinity}
 
 
 def _build_api_key(integrations: Integrations | None) -> list[Object]:

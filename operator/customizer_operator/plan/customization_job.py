@@ -14,6 +14,7 @@ from customizer_operator.objects.preflight import build_preflight
 from customizer_operator.objects.training import build_training
 from customizer_operator.plan.attempts import find_bad_nodes
 from customizer_operator.plan.finished import ask_about_leftovers, finish
+from customizer_operator.plan.gang import ask_gang, explain_gang, find_gang
 from customizer_operator.plan.granted import ask_for_nodes
 from customizer_operator.plan.job_events import find_events
 from customizer_operator.plan.job_status import confirm, describe, describe_invalid
@@ -67,7 +68,7 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
                 *_ask_about_pods(view, decision),
                 *_ask_about_training_job(view, decision),
                 *ask_for_nodes(view, decision.attempts),
-                *(ask_queue(view, decision.attempts[-1].number) if decision.stage is Stage.PLACING else ()),
+                *(_ask_about_placing(view, decision.attempts[-1].number) if decision.stage is Stage.PLACING else ()),
                 view.config_map_question,
             )
         case Stage.ENDING:
@@ -137,6 +138,8 @@ class _Planner:
                 question = view.training_job_question(number)
                 if not self._answer(view.training_operator_question):
                     return missing, _no_training_operator()
+            case Stage.PLACING:
+                return (*missing, *find_gang(view, decision.attempts[-1].number)), None
             case _:
                 return missing, None
         present = self._find(question)
@@ -161,8 +164,8 @@ class _Planner:
             return None
         if not job.reacted and view.now - job.created_at > REACT_WITHIN:
             return _no_reaction(job.name)
-        if (queued := explain_queue(view, number)) is not None:
-            return queued
+        if (held := explain_queue(view, number) or explain_gang(view, number)) is not None:
+            return held
         return self._explain_pods(view.find_pods(number), view.replicas, f"PyTorchJob {job.name}", job.uid)
 
     def _explain_pods(self, pods: Sequence[Pod], expected: int, owner: str, uid: str) -> Waiting | None:
@@ -204,6 +207,10 @@ class _Planner:
 
     def _is_ours(self, item: Object) -> bool:
         return is_owned_by(item, self.view.job.metadata.uid)
+
+
+def _ask_about_placing(view: JobView, attempt: int) -> list[Question]:
+    return [*ask_queue(view, attempt), *ask_gang(view, attempt)]
 
 
 def _ask_about_pods(view: JobView, decision: Decision) -> list[Question]:

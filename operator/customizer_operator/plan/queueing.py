@@ -23,7 +23,7 @@ _CLOSED = frozenset({"Inadmissible", "Misconfigured", "Suspended", "Deactivated"
 
 def ask_queue(view: JobView, attempt: int) -> list[Question]:
     """Asks Kueue about an attempt that is not admitted: first for its Workload, then for what belongs to that."""
-    job, queue = _find_suspended(view, attempt), view.job.spec.scheduling.queue
+    job, queue = _find_suspended(view, attempt), view.job.spec.scheduling.local_queue
     if job is None or queue is None:
         return []
     namespace = view.job.metadata.namespace
@@ -36,7 +36,7 @@ def ask_queue(view: JobView, attempt: int) -> list[Question]:
 
 def explain_queue(view: JobView, attempt: int) -> Waiting | None:
     """Returns why an attempt is not admitted, None when it is, or when Kueue has had no time yet."""
-    job, queue = _find_suspended(view, attempt), view.job.spec.scheduling.queue
+    job, queue = _find_suspended(view, attempt), view.job.spec.scheduling.local_queue
     if job is None or queue is None:
         return None
     name = job["metadata"]["name"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from customizer_operator.api.base import Object
-from customizer_operator.plan.plan import LOCAL_QUEUE, POD, PYTORCH_JOB
+from customizer_operator.plan.plan import LOCAL_QUEUE, POD, POD_GROUP, PYTORCH_JOB
 from tests.support import samples
 from tests.unit.operator.simulator import World, write_time
 
@@ -121,6 +121,17 @@ def test_what_kueue_has_admitted_waits_for_its_pods_like_any_other() -> None:
     world.run_pods(*world.make_workers(1))
     world.settle()
     assert world.condition("Running")[0] == "True"
+
+
+def test_volcano_gets_the_pod_group_of_each_attempt_or_the_job_says_that_it_is_missing() -> None:
+    world = new_world(scheduling={"scheduler": "Volcano"})
+    assert world.condition("Admitted") == ("False", "QueueMissing")
+    assert "install Volcano" in world.status["message"]
+    world.served.add(POD_GROUP)
+    world.settle()
+    group = world.objects[POD_GROUP, "tickets-a1"]
+    assert group["metadata"]["ownerReferences"][0]["uid"] == world.objects[PYTORCH_JOB, "tickets-a1"]["metadata"]["uid"]
+    assert world.condition("Admitted") == ("False", "PodsPending")
 
 
 def place_one(world: World, name: str, node: str) -> None:

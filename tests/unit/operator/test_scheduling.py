@@ -7,7 +7,12 @@ import pytest
 
 from customizer_operator.api.scheduling import Scheduling
 from customizer_operator.objects.images import Images
-from customizer_operator.objects.scheduling import build_affinity, build_queue_labels, build_topology_annotations
+from customizer_operator.objects.scheduling import (
+    build_affinity,
+    build_pod_annotations,
+    build_pod_group,
+    build_queue_labels,
+)
 from customizer_operator.objects.training import build_training
 from customizer_operator.plan.placement import Mesh
 from tests.unit.operator.test_objects import new_job
@@ -49,12 +54,12 @@ def queued(**topology: Any) -> Scheduling:
     ],
 )
 def test_kueue_is_told_which_pods_must_be_near(mesh: Mesh, annotations: dict[str, str]) -> None:
-    told = build_topology_annotations(queued(**TOPOLOGY), mesh)
+    told = build_pod_annotations(queued(**TOPOLOGY), mesh, "a1")
     assert told == {f"kueue.x-k8s.io/podset-{name}": value for name, value in annotations.items()}
 
 
 def test_a_queue_without_labels_is_told_of_no_topology_for_its_flavors_may_have_none() -> None:
-    assert build_topology_annotations(queued(), Mesh(shard=64, processes=8)) == {}
+    assert build_pod_annotations(queued(), Mesh(shard=64, processes=8), "a1") == {}
 
 
 def test_an_attempt_with_a_queue_is_born_suspended_and_carries_the_labels_that_kueue_reads() -> None:
@@ -91,3 +96,57 @@ def test_without_a_queue_the_pods_attract_each_other(mesh: Mesh, required: list[
     assert [term["podAffinityTerm"]["topologyKey"] for term in near.get(PREFERRED, [])] == preferred
     apart = affinity["podAntiAffinity"][PREFERRED]
     assert [term["podAffinityTerm"]["topologyKey"] for term in apart] == ["kubernetes.io/hostname"]
+
+
+def build_with(scheduler: str, mesh: dict[str, int], **scheduling: Any) -> dict[str, Any]:
+    topology = {**TOPOLOGY, **({"name": "gpus"} if scheduler == "KAI" else {})}
+    spread = {"numGpusPerNode": 4, **mesh}
+    asked = {"scheduler": scheduler, "topology": topology, **scheduling}
+    job = new_job(automodel={"parallelism": spread}, scheduling=asked)
+    return build_training(job, Images(io="i", automodel="a", unsloth="u"), 1)
+
+
+def test_kai_is_told_of_queue_topology_and_the_segments_that_talk_most() -> None:
+    mesh = {"numNodes": 8, "tensorParallelSize": 8, "pipelineParallelSize": 2}
+    item = build_with("KAI", mesh, queue="team-a", priorityClass="high")
+    template = item["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    assert item["metadata"]["labels"]["kai.scheduler/queue"] == "team-a"
+    assert item["metadata"]["labels"]["priorityClassName"] == "high"
+    assert item["metadata"]["annotations"] == {"kai.scheduler/topology": "gpus"}
+    assert template["metadata"]["annotations"] == {
+        "kai.scheduler/segment-size": "2",
+        "kai.scheduler/segment-topology-required-placement": "nvlink",
+    }
+    assert template["spec"]["schedulerName"] == "kai-scheduler"
+    assert "suspend" not in item["spec"]["runPolicy"]
+
+
+def test_kai_is_told_of_the_domain_of_the_whole() -> None:
+    annotations = build_with("KAI", {"numNodes": 4}, queue="team-a")["metadata"]["annotations"]
+    assert annotations == {"kai.scheduler/topology": "gpus", "kai.scheduler/topology-preferred-placement": "leaf"}
+
+
+@pytest.mark.parametrize(
+    ("mesh", "topology"),
+    [
+        pytest.param(Mesh(shard=8, processes=8), None, id="a single pod"),
+        pytest.param(Mesh(shard=64, processes=8), {"mode": "soft"}, id="shards: rather together"),
+        pytest.param(
+            Mesh(shard=2, tensor=8, processes=4),
+            {"mode": "hard", "highestTierName": "nvlink"},
+            id="tensor over nodes: together",
+        ),
+    ],
+)
+def test_volcano_gets_a_pod_group_that_goes_with_its_attempt(mesh: Mesh, topology: dict[str, str] | None) -> None:
+    owner = build_with("Volcano", {"numNodes": 2})
+    owner["metadata"]["uid"] = "uid-2"
+    scheduling = Scheduling.model_validate({"scheduler": "Volcano", "queue": "team-a", "topology": TOPOLOGY})
+    group = build_pod_group(owner, scheduling, mesh)
+    assert group is not None
+    assert group["metadata"]["ownerReferences"][0]["uid"] == "uid-2"
+    assert (group["spec"]["minMember"], group["spec"]["queue"]) == (mesh.pods, "team-a")
+    assert group["spec"].get("networkTopology") == topology
+    template = owner["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    assert template["metadata"]["annotations"] == {"scheduling.k8s.io/group-name": group["metadata"]["name"]}
+    assert template["spec"]["schedulerName"] == "volcano"
