@@ -29,6 +29,8 @@ TRAINING_OPERATOR = Upstream(
     "training-operator", "github.com/kubeflow/training-operator", "v1.9.4", "./cmd/training-operator.v1"
 )
 VERSITYGW = Upstream("versitygw", "github.com/versity/versitygw", "v1.8.0", "./cmd/versitygw")
+KUEUE = Upstream("kueue", "sigs.k8s.io/kueue", "v0.19.2", "./cmd/kueue")
+"""Built only when it is asked for."""
 UPSTREAM = (COREDNS, TRAINING_OPERATOR, VERSITYGW)
 
 # One setting for all: static files run in an empty image, and packages that several share are compiled once.
