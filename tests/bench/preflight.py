@@ -42,7 +42,7 @@ def ours(model: Path, data: Path, folder: Path) -> None:
     from customizer_trainer.datasets.prompts import Columns
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    how = Preparation(columns=Columns(), max_length=2048, validation_share=0.1, seed=1)
+    how = Preparation(columns=Columns(), max_length=2048, validation_share=0.1, seed=1, with_tokens=False)
     prepare(Data(training={data.name: data}, validation={}), lambda _: tokenizer, how, folder)
 
 

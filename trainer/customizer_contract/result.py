@@ -35,6 +35,8 @@ class Lengths(Model):
     """Half of the samples are no longer than this."""
     p95: int
     """95 percent of the samples are no longer than this."""
+    p99: int = 0
+    """99 percent of the samples are no longer than this."""
     max: int
     """The longest sample."""
 
@@ -52,17 +54,40 @@ class SplitFacts(Model):
     """Samples that lost the start of their prompt."""
     dropped: int = 0
     """Samples that do not fit even so; they are not trained."""
+    duplicates: int = 0
+    """Samples that repeat an earlier one of the split exactly; they are trained again."""
+
+
+class PackingFacts(Model):
+    """What packing brings, or would bring, to the training samples."""
+
+    size: int
+    """Tokens that a pack holds at most."""
+    packs: int
+    """Packs of all training samples."""
+    samples_per_pack: float
+    """Samples in a pack, on average."""
+    fill: float
+    """Share of the packs' tokens that are samples', from 0 to 1."""
+    padding_without: float
+    """Share of a micro batch's tokens that is padding where samples are not packed, from 0 to 1."""
 
 
 class DatasetFacts(Model):
     """What preflight found in the data."""
 
-    format: Literal["prompt-completion", "chat"]
+    format: Literal["prompt-completion", "chat", "text"]
     """What the records are."""
     training: SplitFacts
     """What is trained on."""
     validation: SplitFacts
     """What is validated on."""
+    overlap: int = 0
+    """Validation samples that occur in the training data too."""
+    empty_rows: int = 0
+    """Blank lines, which are skipped."""
+    packing: PackingFacts | None = None
+    """What packing brings, or would bring."""
     digest: str
     """sha256 over the files of both."""
     report_uri: str | None = None

@@ -7,11 +7,12 @@ from pathlib import Path
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_contract.sources import Source, display
-from customizer_trainer.datasets.encoding import Tokenizer
-from customizer_trainer.datasets.files import find_data, find_validation, select_data
+from customizer_trainer.datasets.facts import Batching
+from customizer_trainer.datasets.files import EXPECTED, find_data, find_validation, select_data
 from customizer_trainer.datasets.formats import Format
 from customizer_trainer.datasets.prepare import Data, Preparation, Prepared, prepare
 from customizer_trainer.datasets.prompts import parse_template
+from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import count_tokens, load_tokenizer, read_config
 from customizer_trainer.model_checks import check_vocabulary
 from customizer_trainer.storage.s3 import S3
@@ -35,14 +36,16 @@ def fetch_job_data(job: Job, s3: S3, workspace: Workspace) -> Data:
     return Data(training, validation)
 
 
-def prepare_job_data(job: Job, data: Data, model: Path, folder: Path) -> Prepared:
-    """Checks and tokenizes the data into `folder`, which is emptied first."""
+def prepare_job_data(job: Job, data: Data, model: Path, folder: Path, *, with_tokens: bool) -> Prepared:
+    """Checks and tokenizes the data into `folder`, which is emptied first; to count them, tokens need not be kept."""
     outline = job.outline
     how = Preparation(
         columns=parse_template(job.dataset.prompt_template),
         max_length=outline.max_seq_length,
         validation_share=outline.validation_split,
         seed=outline.seed,
+        batching=Batching(outline.global_batch_size, outline.micro_batch_size, outline.world_size),
+        with_tokens=with_tokens,
     )
 
     def make_tokenizer(format_: Format) -> Tokenizer:
@@ -83,4 +86,4 @@ def _select(paths: Iterable[str]) -> list[str]:
 
 
 def _missing(source: Source, what: str) -> CustomizerError:
-    return CustomizerError(Reason.DATASET_NOT_FOUND, f"{display(source)}: no {what} file (.jsonl or .json) there.")
+    return CustomizerError(Reason.DATASET_NOT_FOUND, f"{display(source)}: no {what} file there ({EXPECTED}).")

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.shape import Dtype, ModelShape
-from customizer_trainer.datasets.encoding import Tokenizer
 from customizer_trainer.datasets.formats import Format
+from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.storage.model_files import select_weights
 
 _CONV1D = frozenset({"gpt2", "openai-gpt", "gpt_bigcode", "imagegpt", "clvp"})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from customizer_contract.job import Job
-from customizer_trainer.datasets.encoding import Tokenizer
+from customizer_trainer.datasets.tokenizing import Tokenizer
 from tests.models.tiny import make_tokenizer
 
 

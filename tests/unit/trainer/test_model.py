@@ -7,7 +7,7 @@ import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.commands.preflight import check_output, warn_of_schedule
-from customizer_trainer.datasets.encoding import Tokenizer
+from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import (
     ModelConfig,
     checkpoint_dtype,

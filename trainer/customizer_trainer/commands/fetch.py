@@ -41,7 +41,8 @@ def run(job: Job, workspace: Workspace) -> Result:
     s3 = S3(job.storage)
     workspace.fetched.unlink(missing_ok=True)
     model = fetch_model(job.model, s3, workspace.model)
-    prepared = prepare_job_data(job, fetch_job_data(job, s3, workspace), model, workspace.samples)
+    data = fetch_job_data(job, s3, workspace)
+    prepared = prepare_job_data(job, data, model, workspace.samples, with_tokens=True)
     found = CheckpointStore(s3, job).download_newest(workspace.resume)
     resume = None
     if found is not None:

@@ -52,7 +52,7 @@ def run(job: Job, workspace: Workspace) -> Result:
     report_uri = join(job.work_uri, REPORT_FILE)
     data = fetch_job_data(job, s3, workspace)
     try:
-        prepared = prepare_job_data(job, data, settings, workspace.samples)
+        prepared = prepare_job_data(job, data, settings, workspace.samples, with_tokens=False)
     except InvalidRecordsError as error:
         report = Report(model=facts, problems=error.problems.first, problem_counts=dict(error.problems.counts))
         s3.put(report_uri, report.to_json().encode())

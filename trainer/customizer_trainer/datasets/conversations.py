@@ -35,6 +35,8 @@ def _message(message: object, at: str, defects: list[Defect]) -> dict[str, Any]:
     if not isinstance(message, dict):
         defects.append(Defect("wrong-type", at, "expected an object with role and content"))
         return {}
+    # Tables and libraries write what is absent as null.
+    message = {name: value for name, value in message.items() if value is not None}
     for name in sorted(message.keys() - _MESSAGE_FIELDS):
         allowed = ", ".join(sorted(_MESSAGE_FIELDS))
         defects.append(Defect("unknown-field", f"{at}.{name}", f"unknown field; a message has {allowed}"))
@@ -92,10 +94,15 @@ def _arguments(arguments: object) -> dict[str, Any] | None:
 
 
 def _tools(tools: object, defects: list[Defect]) -> list[dict[str, Any]] | None:
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools or "null")
+        except json.JSONDecodeError:
+            tools = {}
     if tools is None or tools == []:
         return None
     if not isinstance(tools, list):
-        defects.append(Defect("wrong-type", "tools", "expected an array of tools"))
+        defects.append(Defect("wrong-type", "tools", "expected an array of tools, or one as JSON text"))
         return None
     for index, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) else None

@@ -1,43 +1,40 @@
-"""Examples to tokens, each with whether it is learned; shortened to the longest allowed sample."""
+"""Examples to tokens, each with what is learned of it; shortened to the longest allowed sample."""
 
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from customizer_trainer.datasets.conversations import Conversation
 from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.datasets.spans import Rendered, Span, find_assistant_spans
+from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
+from customizer_trainer.datasets.words import Tokens
 
 _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-
-class Tokenizer(Protocol):
-    """What is used of a Hugging Face tokenizer."""
-
-    bos_token_id: int | None
-    eos_token_id: int | None
-    eos_token: str | None
-    chat_template: Any
-
-    def __call__(self, text: Any, **options: Any) -> Any: ...
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
+_ROLES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Tokens of a sample and, for each, whether the model shall learn to write it."""
+    """Tokens of a sample, and which of them the model shall learn to write."""
 
-    tokens: list[int]
-    learned: list[bool]
+    tokens: Tokens
+    learned: tuple[Span, ...]
+    """Stretches of tokens: the first one, and the one after the last."""
     length_before: int
     """Tokens before it was shortened."""
 
     @property
-    def is_truncated(self) -> bool:
-        """Tells whether it lost tokens."""
-        return len(self.tokens) < self.length_before
+    def ids(self) -> list[int]:
+        """The tokens as numbers."""
+        return array("i", self.tokens).tolist()
+
+    @property
+    def mask(self) -> list[bool]:
+        """For each token whether it is learned."""
+        return [any(start <= index < end for start, end in self.learned) for index in range(len(self.tokens) // 4)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,83 +48,108 @@ class TemplateUnreadableError(Exception):
     """The chat template fails on this conversation, or does not let the assistant's words be told."""
 
 
-def encode_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> list[Sample | TooLong]:
+def encode_pairs(pairs: Sequence[Pair], encoder: TextEncoder, max_length: int) -> list[Sample | TooLong]:
     """Encodes prompt/completion pairs; all of the completion is learned, and the end of the text after it.
 
     The two are tokenized apart, because a server tokenizes the prompt alone: so it sees the tokens that were trained.
     """
-    eos = tokenizer.eos_token_id
-    if eos is None:
-        raise ValueError("the tokenizer has no end-of-sequence token")
-    prompts = tokenizer([pair.prompt for pair in pairs])["input_ids"]
-    completions = tokenizer([pair.completion for pair in pairs], add_special_tokens=False)["input_ids"]
+    prompts = encoder.encode_prompts([pair.prompt for pair in pairs])
+    completions = encoder.encode([pair.completion for pair in pairs])
     return [
-        fit_pair(_without_end(prompt, eos), [*completion, eos], max_length, tokenizer.bos_token_id)
+        fit_pair(prompt, completion + encoder.eos, max_length, encoder.bos)
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
 
 
-def fit_pair(prompt: list[int], completion: list[int], max_length: int, bos: int | None) -> Sample | TooLong:
+def fit_pair(prompt: Tokens, completion: Tokens, max_length: int, bos: Tokens | None) -> Sample | TooLong:
     """Cuts the start of the prompt until both fit; begin-of-sequence stays. At least one token of the prompt must."""
-    length = len(prompt) + len(completion)
+    length = (len(prompt) + len(completion)) // 4
     if length > max_length:
-        head = prompt[:1] if prompt[0] == bos else []
-        room = max_length - len(completion) - len(head)
+        head = prompt[:4] if prompt[:4] == bos else b""
+        room = max_length - (len(completion) + len(head)) // 4
         if room < 1:
             return TooLong(length)
-        prompt = head + prompt[-room:]
-    return Sample(prompt + completion, [False] * len(prompt) + [True] * len(completion), length)
+        prompt = head + prompt[-4 * room :]
+    tokens = prompt + completion
+    return Sample(tokens, ((len(prompt) // 4, len(tokens) // 4),), length)
+
+
+def encode_texts(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> list[Sample | TooLong]:
+    """Encodes plain texts; all is learned, and the end after it. A longer one keeps its start, without the end."""
+    samples: list[Sample | TooLong] = []
+    for tokens in encoder.encode_prompts(texts):
+        whole = tokens + encoder.eos
+        kept = whole[: 4 * max_length]
+        samples.append(Sample(kept, ((0, len(kept) // 4),), len(whole) // 4))
+    return samples
 
 
 def encode_conversation(
-    conversation: Conversation, tokenizer: Tokenizer, max_length: int
+    conversation: Conversation, encoder: TextEncoder, max_length: int
 ) -> tuple[Sample | TooLong, bool]:
     """Encodes a conversation; of it, what the assistant says is learned, with the token that ends a turn.
 
     Drops the oldest exchanges after the system message until it fits. Also tells whether only the last turn could be
     marked. Raises TemplateUnreadableError.
     """
-    messages = conversation.messages
-    length_before = 0
-    while True:
-        tokens, learned, last_turn_only = _render(messages, conversation.tools, tokenizer)
-        length_before = length_before or len(tokens)
-        if len(tokens) <= max_length:
-            return Sample(tokens, learned, length_before), last_turn_only
-        shorter = drop_oldest_exchange(messages)
-        if shorter is None:
-            return TooLong(length_before), last_turn_only
-        messages = shorter
+    tokens, learned, last_turn_only = _render(conversation.messages, conversation.tools, encoder)
+    length = len(tokens) // 4
+    if length <= max_length:
+        return Sample(tokens, tuple(learned), length), last_turn_only
+    found: Sample | TooLong = TooLong(length)
+    # The more exchanges go, the shorter it gets, so the first one that fits is found by halving.
+    shorter = list_shorter(conversation.messages)
+    low, high = 0, len(shorter)
+    while low < high:
+        middle = (low + high) // 2
+        tokens, learned, is_last = _render(shorter[middle], conversation.tools, encoder)
+        if len(tokens) // 4 <= max_length:
+            found, last_turn_only, high = Sample(tokens, tuple(learned), length), is_last, middle
+        else:
+            low = middle + 1
+    return found, last_turn_only
 
 
-def drop_oldest_exchange(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """Removes all before the second message of role user, system messages at the start excepted.
+def list_shorter(messages: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Lists the conversation without its first exchange, its first two, and so on.
 
-    Returns None if there is no second one, or if no assistant turn would be left.
+    An exchange ends where the next message of role user begins. System messages at the start stay, and at least one
+    assistant turn.
     """
     start = next((index for index, message in enumerate(messages) if message["role"] != "system"), len(messages))
     users = [index for index in range(start + 1, len(messages)) if messages[index]["role"] == "user"]
-    if not users:
-        return None
-    rest = messages[users[0] :]
-    if all(message["role"] != "assistant" for message in rest):
-        return None
-    return messages[:start] + rest
+    last = max((index for index, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    return [messages[:start] + messages[user:] for user in users if user < last]
 
 
-def mask_tokens(offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
-    """Marks the tokens whose first character lies within one of the spans."""
-    return [any(start <= first < end for start, end in spans) for first, _ in offsets]
+def mask_tokens(offsets: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
+    """Finds the stretches of tokens whose first character lies within one of the spans."""
+    stretches: list[Span] = []
+    before = 0
+    for index, (first, last) in enumerate(offsets):
+        # Some tokenizers leave the space out that a token begins with.
+        place = min(first, before)
+        before = max(before, last)
+        if any(start <= place < end for start, end in spans):
+            if stretches and stretches[-1][1] == index:
+                stretches[-1] = (stretches[-1][0], index + 1)
+            else:
+                stretches.append((index, index + 1))
+    return stretches
 
 
 def _render(
-    messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, tokenizer: Tokenizer
-) -> tuple[list[int], list[bool], bool]:
+    messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, encoder: TextEncoder
+) -> tuple[Tokens, list[Span], bool]:
+    tokenizer = encoder.tokenizer
     if has_generation_markers(tokenizer.chat_template):
         encoded = _template(
             tokenizer, messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
-        return encoded["input_ids"], [bool(flag) for flag in encoded["assistant_masks"]], False
+        flags = encoded["assistant_masks"]
+        places = [(index, index + 1) for index in range(len(flags))]
+        marked = [place for place, flag in zip(places, flags, strict=True) if flag]
+        return array("i", encoded["input_ids"]).tobytes(), mask_tokens(places, marked), False
     rendered = find_assistant_spans(
         messages,
         lambda some, opened: str(_template(tokenizer, some, tools, tokenize=False, add_generation_prompt=opened)),
@@ -135,7 +157,7 @@ def _render(
     )
     if rendered is None:
         raise TemplateUnreadableError("the chat template does not let the assistant's turns be told from the others")
-    return _tokenize(rendered, tokenizer)
+    return (*_tokenize(rendered, encoder), rendered.last_turn_only)
 
 
 def has_generation_markers(template: object) -> bool:
@@ -143,19 +165,17 @@ def has_generation_markers(template: object) -> bool:
     return isinstance(template, str) and _GENERATION_MARKER.search(template) is not None
 
 
-def _template(tokenizer: Tokenizer, messages: object, tools: object, **options: Any) -> Any:
+def _template(tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], tools: object, **options: Any) -> Any:
     try:
         return tokenizer.apply_chat_template(messages, tools=tools, **options)
     except Exception as error:
-        raise TemplateUnreadableError(f"the chat template refuses the conversation: {error}") from error
+        roles = [str(message["role"]) for message in messages]
+        shown = ", ".join(roles[:_ROLES_SHOWN]) + (", ..." if len(roles) > _ROLES_SHOWN else "")
+        raise TemplateUnreadableError(f"the chat template refuses the roles {shown}: {error}") from error
 
 
-def _tokenize(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], list[bool], bool]:
-    encoded = tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
-    learned = mask_tokens(encoded["offset_mapping"], rendered.spans)
-    return encoded["input_ids"], learned, rendered.last_turn_only
-
-
-def _without_end(prompt: list[int], eos: int) -> list[int]:
-    # Some tokenizers close every text; a prompt goes on.
-    return prompt[:-1] if len(prompt) > 1 and prompt[-1] == eos else prompt
+def _tokenize(rendered: Rendered, encoder: TextEncoder) -> tuple[Tokens, list[Span]]:
+    if (found := encoder.encode_spans(rendered.text, rendered.spans)) is not None:
+        return found
+    encoded = encoder.tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)
+    return array("i", encoded["input_ids"]).tobytes(), mask_tokens(encoded["offset_mapping"], rendered.spans)

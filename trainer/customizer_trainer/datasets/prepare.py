@@ -1,33 +1,31 @@
 """The whole way from files to stored samples and the facts about them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.result import DatasetFacts, Lengths, SplitFacts
-from customizer_trainer.datasets.encoding import (
-    Sample,
-    TemplateUnreadableError,
-    Tokenizer,
-    TooLong,
-    encode_conversation,
-    encode_pairs,
-)
-from customizer_trainer.datasets.formats import Example, Format, Parser
+from customizer_contract.result import DatasetFacts
+from customizer_trainer.datasets.blocks import read_blocks
+from customizer_trainer.datasets.facts import Batching, Measured, describe, describe_packing, measure
+from customizer_trainer.datasets.formats import Format, Parser, detect, read_columns
 from customizer_trainer.datasets.problems import Defect, Problems
-from customizer_trainer.datasets.prompts import Columns, Pair
+from customizer_trainer.datasets.prompts import Columns
 from customizer_trainer.datasets.records import read_records
+from customizer_trainer.datasets.repetitions import Repetitions, find_repetitions
 from customizer_trainer.datasets.split import split
-from customizer_trainer.datasets.store import SampleStore, SampleWriter, write_indices
+from customizer_trainer.datasets.store import SampleWriter, read_parts, write_indices
+from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
+from customizer_trainer.datasets.work import Encoded, FileBlock, Work, encode_all
 from customizer_trainer.storage.digest import combined_digest, file_digest
 
-_BATCH = 512
-"""Examples tokenized at once: enough to keep the tokenizer's threads busy, little enough to stay small."""
+_LARGE = 8_000_000
+"""Bytes from which on it pays to start processes and to keep the words of the tokenizer."""
+_PROCESSES = 4
 
 STORE, TRAINING, VALIDATION = "store", "training.npy", "validation.npy"
 
@@ -49,16 +47,25 @@ class Preparation:
     max_length: int
     validation_share: float
     seed: int
+    batching: Batching = field(default_factory=Batching)
+    with_tokens: bool = True
+    """Whether tokens are written for a training, rather than only counted."""
 
 
 @dataclass(slots=True)
-class _Reading:
+class _Met:
     """What was met while reading."""
 
-    parser: Parser
     problems: Problems = field(default_factory=Problems)
     dropped: int = 0
     last_turn_only: int = 0
+    empty: int = 0
+
+    def add(self, encoded: Encoded) -> None:
+        self.problems.extend(encoded.problems)
+        self.dropped += encoded.dropped
+        self.last_turn_only += encoded.last_turn_only
+        self.empty += encoded.empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class Prepared:
 
     facts: DatasetFacts
     warnings: list[str]
+    training: Measured
+    validation: Measured
+    repetitions: Repetitions
+    files: list[str]
+    """Their names, by the number in the samples' measures."""
 
 
 def prepare(data: Data, make_tokenizer: Callable[[Format], Tokenizer], how: Preparation, folder: Path) -> Prepared:
@@ -75,110 +87,89 @@ def prepare(data: Data, make_tokenizer: Callable[[Format], Tokenizer], how: Prep
     `make_tokenizer` is asked once, when the format is known. Raises InvalidRecordsError (DatasetInvalid),
     DatasetEmpty, and what `make_tokenizer` raises.
     """
-    reading = _Reading(Parser(how.columns))
+    format_ = find_format(data, how.columns)
+    is_large = sum(path.stat().st_size for path in [*data.training.values(), *data.validation.values()]) >= _LARGE
+    encoder = None if format_ is None else TextEncoder(make_tokenizer(format_), fast=is_large)
+    work = Work(Parser(how.columns, format_), encoder, how.max_length, how.with_tokens)
+    processes = min(_PROCESSES, len(os.sched_getaffinity(0))) if is_large else 1
+    met = {"training": _Met(), "validation": _Met()}
+    counts = {}
     with SampleWriter(folder / STORE) as writer:
-        encode = _Encoder(reading, make_tokenizer, how.max_length)
-        encode(data.training, writer)
-        trained, dropped = writer.count, reading.dropped
-        encode(data.validation, writer)
-    reading.problems.raise_if_any()
-    dropped_validation = reading.dropped - dropped
-    store = SampleStore(folder / STORE)
+        for name, files in (("training", data.training), ("validation", data.validation)):
+            first = 0 if name == "training" else len(data.training)
+            for encoded in encode_all(_blocks(files, first, how.columns), work, processes):
+                met[name].add(encoded)
+                writer.add(encoded.measures, encoded.tokens, encoded.learned)
+            counts[name] = writer.count
+    trained, validated = met["training"], met["validation"]
+    trained.problems.extend(validated.problems)
+    trained.problems.raise_if_any()
+    samples = writer.count
     if data.validation:
-        training, validation = np.arange(trained), np.arange(trained, len(store))
+        training, validation = np.arange(counts["training"]), np.arange(counts["training"], samples)
     else:
-        training, validation = split(len(store), how.validation_share, how.seed)
-    _refuse_empty(training, validation, dropped, dropped_validation, how)
+        training, validation = split(samples, how.validation_share, how.seed)
+    _refuse_empty(len(training), len(validation), trained.dropped, validated.dropped, how)
     write_indices(folder / TRAINING, training)
     write_indices(folder / VALIDATION, validation)
-    files = {
-        f"{name}/{file}": path for name in ("training", "validation") for file, path in getattr(data, name).items()
-    }
+    is_validation = np.zeros(samples, dtype=bool)
+    is_validation[validation] = True
+    del training, validation
+    return _describe(data, format_ or "prompt-completion", met, is_validation, how, folder)
+
+
+def find_format(data: Data, columns: Columns) -> Format | None:
+    """Tells the format of all records by the first one that has one."""
+    for source in _blocks(
+        {**data.training, **{f"/{name}": path for name, path in data.validation.items()}}, 0, columns
+    ):
+        for record in read_records(source.block):
+            if isinstance(record.content, dict):
+                found = detect(record.content, columns)
+                if not isinstance(found, Defect):
+                    return found
+    return None
+
+
+def _blocks(files: dict[str, Path], first: int, columns: Columns) -> Iterator[FileBlock]:
+    wanted = read_columns(columns)
+    for index, (name, path) in enumerate(files.items(), start=first):
+        for block in read_blocks(path, wanted):
+            yield FileBlock(index, name, block)
+
+
+def _describe(
+    data: Data,
+    format_: Format,
+    met: dict[str, _Met],
+    is_validation: npt.NDArray[np.bool_],
+    how: Preparation,
+    folder: Path,
+) -> Prepared:
+    training, validation = measure(read_parts(folder / STORE), is_validation)
+    repetitions = find_repetitions(lambda: read_parts(folder / STORE), is_validation)
+    files = {f"{name}/{file}": path for name in met for file, path in getattr(data, name).items()}
     facts = DatasetFacts(
-        format=reading.parser.format or "prompt-completion",
-        training=_facts(store, training, dropped),
-        validation=_facts(store, validation, dropped_validation),
+        format=format_,
+        training=describe(training, met["training"].dropped, repetitions.training),
+        validation=describe(validation, met["validation"].dropped, repetitions.validation),
+        overlap=repetitions.overlap,
+        empty_rows=met["training"].empty + met["validation"].empty,
+        packing=describe_packing(training.lengths, how.batching, how.max_length),
         digest=combined_digest({name: file_digest(path) for name, path in files.items()}),
     )
-    return Prepared(facts, _warnings(facts, reading.last_turn_only, how.max_length))
+    last_turn_only = met["training"].last_turn_only + met["validation"].last_turn_only
+    warnings = _warnings(facts, last_turn_only, how.max_length)
+    return Prepared(facts, warnings, training, validation, repetitions, [*data.training, *data.validation])
 
 
-class _Encoder:
-    """Reads files, encodes their records in batches and stores the samples, unless there were problems."""
-
-    def __init__(self, reading: _Reading, make_tokenizer: Callable[[Format], Tokenizer], max_length: int) -> None:
-        self._reading = reading
-        self._make_tokenizer = make_tokenizer
-        self._max_length = max_length
-        self._tokenizer: Tokenizer | None = None
-
-    def __call__(self, files: dict[str, Path], writer: SampleWriter) -> None:
-        for name, path in files.items():
-            examples = self._examples(name, path)
-            while batch := list(islice(examples, _BATCH)):
-                self._encode(name, batch, writer)
-
-    def _examples(self, name: str, path: Path) -> Iterator[tuple[int, Example]]:
-        for record in read_records(path):
-            found = record.content if isinstance(record.content, Defect) else self._reading.parser.parse(record.content)
-            if isinstance(found, Defect):
-                self._reading.problems.add(name, record.line, found)
-            elif isinstance(found, list):
-                for defect in found:
-                    self._reading.problems.add(name, record.line, defect)
-            else:
-                yield record.line, found
-
-    def _encode(self, name: str, batch: Sequence[tuple[int, Example]], writer: SampleWriter) -> None:
-        if self._tokenizer is None:
-            self._tokenizer = self._make_tokenizer(self._reading.parser.format or "prompt-completion")
-        pairs = [example for _, example in batch if isinstance(example, Pair)]
-        if pairs:
-            self._store(encode_pairs(pairs, self._tokenizer, self._max_length), writer)
-            return
-        for line, example in batch:
-            if not isinstance(example, Pair):
-                try:
-                    sample, last_turn_only = encode_conversation(example, self._tokenizer, self._max_length)
-                except TemplateUnreadableError as error:
-                    self._reading.problems.add(name, line, Defect("template", "messages", str(error)))
-                    continue
-                self._reading.last_turn_only += last_turn_only
-                self._store([sample], writer)
-
-    def _store(self, samples: Sequence[Sample | TooLong], writer: SampleWriter) -> None:
-        for sample in samples:
-            if isinstance(sample, TooLong) or not any(sample.learned):
-                self._reading.dropped += 1
-            else:
-                writer.add(sample)
-
-
-def _refuse_empty(
-    training: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64],
-    dropped: int,
-    dropped_validation: int,
-    how: Preparation,
-) -> None:
-    for name, indices, lost in (("training", training, dropped), ("validation", validation, dropped_validation)):
-        if len(indices) == 0:
+def _refuse_empty(training: int, validation: int, dropped: int, dropped_validation: int, how: Preparation) -> None:
+    for name, left, lost in (("training", training, dropped), ("validation", validation, dropped_validation)):
+        if left == 0:
             why = (
                 f"{lost} records do not fit into maxSeqLength {how.max_length}" if lost else "there are too few records"
             )
             raise CustomizerError(Reason.DATASET_EMPTY, f"No {name} sample is left: {why}.")
-
-
-def _facts(store: SampleStore, indices: npt.NDArray[np.int64], dropped: int) -> SplitFacts:
-    lengths, before = store.lengths[indices], store.lengths_before[indices]
-    middle, high = np.percentile(before, [50, 95], method="higher")
-    return SplitFacts(
-        samples=len(indices),
-        tokens=int(lengths.sum()),
-        lengths=Lengths(mean=round(float(before.mean()), 1), p50=int(middle), p95=int(high), max=int(before.max())),
-        truncated=int((lengths < before).sum()),
-        dropped=dropped,
-    )
 
 
 def _warnings(facts: DatasetFacts, last_turn_only: int, max_length: int) -> list[str]:
@@ -188,6 +179,12 @@ def _warnings(facts: DatasetFacts, last_turn_only: int, max_length: int) -> list
             warnings.append(f"{split_facts.dropped} {name} records do not fit into maxSeqLength {max_length}: dropped.")
         if split_facts.truncated:
             warnings.append(f"{split_facts.truncated} {name} samples were shortened to maxSeqLength {max_length}.")
+        if split_facts.duplicates:
+            warnings.append(f"{split_facts.duplicates} {name} samples repeat others exactly; each counts again.")
+    if facts.overlap:
+        warnings.append(
+            f"{facts.overlap} validation samples occur in the training data: the validation loss is too good."
+        )
     if last_turn_only:
         warnings.append(
             f"Of {last_turn_only} conversations only the last turn is learned: the model's chat template renders"

@@ -2,12 +2,17 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 
 KEPT = 20
 """Problems that are kept in full; the rest is only counted."""
+
+
+Unit = Literal["line", "element", "row"]
+"""What the records of a file are counted in: lines of JSON Lines, elements of an array, rows of Parquet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,9 @@ class RecordProblem(Model):
 
     kind: str
     file: str
+    unit: Unit = "line"
     line: int
+    """The number of the line, element or row, from 1."""
     field: str | None = None
     message: str
 
@@ -39,13 +46,20 @@ class Problems:
         self.first: list[RecordProblem] = []
         self.counts: Counter[str] = Counter()
 
-    def add(self, file: str, line: int, defect: Defect) -> None:
-        """Records a defect of the record at this line (from 1) of this file."""
+    def add(self, file: str, unit: Unit, number: int, defect: Defect) -> None:
+        """Records a defect of the record with this number (from 1) of this file."""
         self.counts[defect.kind] += 1
         if len(self.first) < KEPT:
             self.first.append(
-                RecordProblem(kind=defect.kind, file=file, line=line, field=defect.field, message=defect.message)
+                RecordProblem(
+                    kind=defect.kind, file=file, unit=unit, line=number, field=defect.field, message=defect.message
+                )
             )
+
+    def extend(self, others: "Problems") -> None:
+        """Appends the problems of the records that follow."""
+        self.counts += others.counts
+        self.first += others.first[: KEPT - len(self.first)]
 
     def raise_if_any(self) -> None:
         """Raises InvalidRecordsError, which names the first problem and tells how many more there are."""
@@ -58,7 +72,7 @@ class InvalidRecordsError(CustomizerError):
 
     def __init__(self, problems: Problems) -> None:
         first = problems.first[0]
-        place = f"{first.file}, line {first.line}" + (f", field {first.field}" if first.field else "")
+        place = f"{first.file}, {first.unit} {first.line}" + (f", field {first.field}" if first.field else "")
         more = problems.counts.total() - 1
         rest = f" And {more} more: {_summary(problems.counts)}." if more else ""
         message = f"{place}: {first.message}.{rest}"

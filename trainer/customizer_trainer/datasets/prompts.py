@@ -58,4 +58,4 @@ def parse_pair(record: dict[str, Any], columns: Columns) -> Pair | list[Defect]:
 
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "an array", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
+    return names.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")

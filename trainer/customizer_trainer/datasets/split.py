@@ -10,5 +10,8 @@ def split(samples: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64],
     Validation gets its share, rounded down, but at least one sample.
     """
     held_out = min(samples, max(1, int(samples * share)))
-    order = np.random.default_rng(seed).permutation(samples)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    order = np.arange(samples, dtype=np.uint32)
+    np.random.default_rng(seed).shuffle(order)
+    is_held_out = np.zeros(samples, dtype=bool)
+    is_held_out[order[:held_out]] = True
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

@@ -1,28 +1,29 @@
 """Samples on disk: three flat files that are read by memory map, so that neither writing nor reading fills memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from customizer_trainer.datasets.encoding import Sample
+_TOKENS, _LEARNED, _TABLE = "tokens.i32", "learned.u8", "measures"
 
-_TOKENS, _LEARNED, _TABLE = "tokens.i32", "learned.u8", "table.i64"
-_COLUMNS = 2  # end of the sample in the flat files, its length before it was shortened
+MEASURES = np.dtype([("digest", "u8"), ("file", "u4"), ("number", "u4"), ("length", "u4"), ("before", "u4")])
+"""What is known of each sample: a digest of the record, its file and its number in it, its tokens, those before."""
+
+_PART = 2**19
 
 IGNORED = -100
 """Label of a token that is not learned, as all trainers have it."""
 
 
 class SampleWriter:
-    """Appends samples to a folder."""
+    """Appends samples to a folder: always their measures, their tokens only if they are to be trained."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._end = 0
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -35,25 +36,31 @@ class SampleWriter:
         for stream in (self._tokens, self._learned, self._table):
             stream.close()
 
-    def add(self, sample: Sample) -> None:
-        """Appends one sample; its number is the count of those before it."""
-        self._end += len(sample.tokens)
-        self.count += 1
-        self._tokens.write(np.asarray(sample.tokens, dtype=np.int32).tobytes())
-        self._learned.write(np.asarray(sample.learned, dtype=np.uint8).tobytes())
-        self._table.write(np.asarray([self._end, sample.length_before], dtype=np.int64).tobytes())
+    def add(self, measures: npt.NDArray[np.void], tokens: bytes, learned: bytes) -> None:
+        """Appends samples: MEASURES of each, their tokens (32 bits each), and a byte for each whether it is learned."""
+        self.count += len(measures)
+        self._table.write(measures.tobytes())
+        self._tokens.write(tokens)
+        self._learned.write(learned)
+
+
+def read_parts(folder: Path) -> Iterator[npt.NDArray[np.void]]:
+    """Reads the measures of all samples of a folder in parts, which never are in memory together."""
+    with (folder / _TABLE).open("rb") as stream:
+        while len(part := np.fromfile(stream, dtype=MEASURES, count=_PART)):
+            yield part
 
 
 class SampleStore:
     """The samples of a folder, by number."""
 
     def __init__(self, folder: Path) -> None:
-        table = np.fromfile(folder / _TABLE, dtype=np.int64).reshape(-1, _COLUMNS)
-        self._ends = table[:, 0]
-        self.lengths_before: npt.NDArray[np.int64] = table[:, 1]
-        self.lengths: npt.NDArray[np.int64] = np.diff(self._ends, prepend=0)
-        self._tokens = _map(folder / _TOKENS, np.int32)
-        self._learned = _map(folder / _LEARNED, np.uint8)
+        table = np.fromfile(folder / _TABLE, dtype=MEASURES)
+        self.lengths_before: npt.NDArray[np.int64] = table["before"].astype(np.int64)
+        self.lengths: npt.NDArray[np.int64] = table["length"].astype(np.int64)
+        self._ends = np.cumsum(self.lengths)
+        self._tokens = _map(folder / _TOKENS, np.dtype(np.int32))
+        self._learned = _map(folder / _LEARNED, np.dtype(np.uint8))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -85,7 +92,7 @@ def read_indices(path: Path) -> npt.NDArray[np.int64]:
     return indices
 
 
-def _map(path: Path, kind: type[np.generic]) -> npt.NDArray[np.generic]:
+def _map(path: Path, kind: np.dtype[Any]) -> npt.NDArray[Any]:
     if path.stat().st_size == 0:
         return np.empty(0, dtype=kind)
     return np.memmap(path, dtype=kind, mode="r")

@@ -1,6 +1,7 @@
 """Token by token, on hand-written examples."""
 
 import copy
+from array import array
 from typing import Any
 
 import pytest
@@ -9,39 +10,38 @@ from customizer_trainer.datasets.conversations import Conversation
 from customizer_trainer.datasets.encoding import (
     Sample,
     TemplateUnreadableError,
-    Tokenizer,
     TooLong,
-    drop_oldest_exchange,
     encode_conversation,
     encode_pairs,
     fit_pair,
     has_generation_markers,
+    list_shorter,
     mask_tokens,
 )
 from customizer_trainer.datasets.prompts import Pair
+from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
 
 BOS = 1
 
 
 def learned_text(sample: Sample, tokenizer: Tokenizer) -> str:
     """Decodes what is learned, with `|` between separate stretches."""
-    text, open_ = "", False
-    for token, learned in zip(sample.tokens, sample.learned, strict=True):
-        if learned:
-            text += ("|" if text and not open_ else "") + tokenizer.decode([token])  # type: ignore[attr-defined]
-        open_ = learned
-    return text
+    ids = sample.ids
+    return "|".join(tokenizer.decode(ids[start:end]) for start, end in sample.learned)  # type: ignore[attr-defined]
+
+
+def tokens(*ids: int) -> bytes:
+    return array("i", ids).tobytes()
+
+
+def sample_of(*ids: int, learned: tuple[int, int], before: int) -> Sample:
+    return Sample(tokens(*ids), (learned,), before)
 
 
 FITS: dict[str, tuple[list[int], list[int], int, Sample | TooLong]] = {
-    "what fits is left alone": ([5, 6], [7, 8], 4, Sample([5, 6, 7, 8], [False, False, True, True], 4)),
-    "the prompt loses its start first": ([4, 5, 6], [7, 8], 4, Sample([5, 6, 7, 8], [False, False, True, True], 5)),
-    "begin-of-sequence stays": (
-        [BOS, 4, 5, 6],
-        [7, 8],
-        4,
-        Sample([BOS, 6, 7, 8], [False, False, True, True], 6),
-    ),
+    "what fits is left alone": ([5, 6], [7, 8], 4, sample_of(5, 6, 7, 8, learned=(2, 4), before=4)),
+    "the prompt loses its start first": ([4, 5, 6], [7, 8], 4, sample_of(5, 6, 7, 8, learned=(2, 4), before=5)),
+    "begin-of-sequence stays": ([BOS, 4, 5, 6], [7, 8], 4, sample_of(BOS, 6, 7, 8, learned=(2, 4), before=6)),
     "a completion is never cut": ([4, 5], [7, 8, 9, 10], 4, TooLong(6)),
     "one token of the prompt must stay": ([BOS, 5], [7, 8, 9], 4, TooLong(5)),
 }
@@ -49,15 +49,23 @@ FITS: dict[str, tuple[list[int], list[int], int, Sample | TooLong]] = {
 
 @pytest.mark.parametrize(("prompt", "completion", "limit", "expected"), FITS.values(), ids=FITS.keys())
 def test_pairs_are_shortened(prompt: list[int], completion: list[int], limit: int, expected: Sample | TooLong) -> None:
-    assert fit_pair(prompt, completion, limit, BOS) == expected
+    assert fit_pair(tokens(*prompt), tokens(*completion), limit, tokens(BOS)) == expected
 
 
-def test_a_pair_is_the_tokens_that_a_server_sees_then_the_completion_and_the_end(tokenizer: Tokenizer) -> None:
-    (sample,) = encode_pairs([Pair("The capital of Peru is", " Lima")], tokenizer, 64)
+@pytest.fixture(params=[False, True], ids=["tokenizer", "words"])
+def encoder(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TextEncoder:
+    """Both ways to encode: they must not differ in anything."""
+    return TextEncoder(tokenizer, fast=request.param)
+
+
+def test_a_pair_is_the_tokens_that_a_server_sees_then_the_completion_and_the_end(
+    tokenizer: Tokenizer, encoder: TextEncoder
+) -> None:
+    (sample,) = encode_pairs([Pair("The capital of Peru is", " Lima")], encoder, 64)
     assert isinstance(sample, Sample)
     prompt = tokenizer("The capital of Peru is")["input_ids"]
-    assert sample.tokens[: len(prompt)] == prompt
-    assert sample.tokens[len(prompt) :] == [*tokenizer(" Lima")["input_ids"], tokenizer.eos_token_id]
+    assert sample.ids[: len(prompt)] == prompt
+    assert sample.ids[len(prompt) :] == [*tokenizer(" Lima")["input_ids"], tokenizer.eos_token_id]
     assert learned_text(sample, tokenizer) == " Lima<|im_end|>"
 
 
@@ -70,16 +78,20 @@ MESSAGES = [
 ]
 
 
-def test_of_a_conversation_every_assistant_turn_is_learned_with_its_end(tokenizer: Tokenizer) -> None:
-    sample, last_turn_only = encode_conversation(Conversation(MESSAGES), tokenizer, 512)
+def test_of_a_conversation_every_assistant_turn_is_learned_with_its_end(
+    tokenizer: Tokenizer, encoder: TextEncoder
+) -> None:
+    sample, last_turn_only = encode_conversation(Conversation(MESSAGES), encoder, 512)
     assert isinstance(sample, Sample)
     assert learned_text(sample, tokenizer) == "Lima<|im_end|>|Norway<|im_end|>"
     assert not last_turn_only
     whole = tokenizer.apply_chat_template(MESSAGES, tokenize=True, return_dict=False)
-    assert sample.tokens == whole
+    assert sample.ids == whole
 
 
-def test_of_tool_calls_the_call_is_learned_and_the_tool_s_answer_is_not(tokenizer: Tokenizer) -> None:
+def test_of_tool_calls_the_call_is_learned_and_the_tool_s_answer_is_not(
+    tokenizer: Tokenizer, encoder: TextEncoder
+) -> None:
     call = {"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
     messages = [
         {"role": "user", "content": "Oslo?"},
@@ -87,7 +99,7 @@ def test_of_tool_calls_the_call_is_learned_and_the_tool_s_answer_is_not(tokenize
         {"role": "tool", "content": "rain"},
         {"role": "assistant", "content": "It rains."},
     ]
-    sample, _ = encode_conversation(Conversation(messages), tokenizer, 512)
+    sample, _ = encode_conversation(Conversation(messages), encoder, 512)
     assert isinstance(sample, Sample)
     assert learned_text(sample, tokenizer) == (
         '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call><|im_end|>|It rains.<|im_end|>'
@@ -101,7 +113,7 @@ def test_generation_markers_decide_where_a_template_has_them(tokenizer: Tokenize
         "A:{% generation %}{{ message['content'] }}{% endgeneration %};"
         "{% else %}U:{{ message['content'] }};{% endif %}{% endfor %}"
     )
-    sample, _ = encode_conversation(Conversation(MESSAGES), marked, 512)
+    sample, _ = encode_conversation(Conversation(MESSAGES), TextEncoder(marked, fast=False), 512)
     assert isinstance(sample, Sample)
     assert learned_text(sample, tokenizer) == "Lima|Norway"
     assert has_generation_markers("{%- generation -%}")
@@ -115,7 +127,7 @@ def test_a_template_that_rewrites_earlier_turns_teaches_the_last_one_only(tokeni
         "{% elif message['role'] == 'assistant' %}A:{{ message['content'] }}<|im_end|>"
         "{% else %}U:{{ message['content'] }};{% endif %}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
     )
-    sample, last_turn_only = encode_conversation(Conversation(MESSAGES), rewriting, 512)
+    sample, last_turn_only = encode_conversation(Conversation(MESSAGES), TextEncoder(rewriting, fast=False), 512)
     assert isinstance(sample, Sample)
     assert last_turn_only
     assert learned_text(sample, tokenizer) == "Norway<|im_end|>"
@@ -125,36 +137,49 @@ def test_a_template_that_refuses_a_conversation_is_reported(tokenizer: Tokenizer
     strict: Any = copy.deepcopy(tokenizer)
     strict.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(TemplateUnreadableError, match="roles must alternate"):
-        encode_conversation(Conversation(MESSAGES), strict, 512)
+        encode_conversation(Conversation(MESSAGES), TextEncoder(strict, fast=False), 512)
 
 
-def test_a_conversation_loses_its_oldest_exchanges_and_keeps_its_system_message(tokenizer: Tokenizer) -> None:
-    whole, _ = encode_conversation(Conversation(MESSAGES), tokenizer, 512)
+def test_a_conversation_loses_its_oldest_exchanges_and_keeps_its_system_message(
+    tokenizer: Tokenizer, encoder: TextEncoder
+) -> None:
+    whole, _ = encode_conversation(Conversation(MESSAGES), encoder, 512)
     assert isinstance(whole, Sample)
-    sample, _ = encode_conversation(Conversation(MESSAGES), tokenizer, len(whole.tokens) - 1)
+    sample, _ = encode_conversation(Conversation(MESSAGES), encoder, len(whole.ids) - 1)
     assert isinstance(sample, Sample)
     shorter = [MESSAGES[0], *MESSAGES[3:]]
-    assert sample.tokens == tokenizer.apply_chat_template(shorter, tokenize=True, return_dict=False)
-    assert sample.is_truncated
-    assert sample.length_before == len(whole.tokens)
-    assert encode_conversation(Conversation(MESSAGES), tokenizer, 8)[0] == TooLong(len(whole.tokens))
+    assert sample.ids == tokenizer.apply_chat_template(shorter, tokenize=True, return_dict=False)
+    assert sample.length_before == len(whole.ids)
+    assert encode_conversation(Conversation(MESSAGES), encoder, 8)[0] == TooLong(len(whole.ids))
 
 
-ROLES = {
-    "the first exchange goes": ("suaua", "sua"),
-    "without a system message as well": ("uaua", "ua"),
-    "an exchange ends where the next user speaks": ("suatatua", "sua"),
-    "one exchange cannot be shortened": ("sua", None),
-    "nothing to learn is nothing": ("suau", None),
+ROLES: dict[str, tuple[str, list[str]]] = {
+    "the first exchange goes": ("suaua", ["sua"]),
+    "one after the other": ("suauaua", ["suaua", "sua"]),
+    "without a system message as well": ("uaua", ["ua"]),
+    "an exchange ends where the next user speaks": ("suatatua", ["sua"]),
+    "one exchange cannot be shortened": ("sua", []),
+    "nothing to learn is nothing": ("suau", []),
 }
 NAMES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 
 
 @pytest.mark.parametrize(("before", "after"), ROLES.values(), ids=ROLES.keys())
-def test_exchanges_are_dropped_whole(before: str, after: str | None) -> None:
-    left = drop_oldest_exchange([{"role": NAMES[letter]} for letter in before])
-    assert left == (None if after is None else [{"role": NAMES[letter]} for letter in after])
+def test_exchanges_are_dropped_whole(before: str, after: list[str]) -> None:
+    shorter = list_shorter([{"role": NAMES[letter]} for letter in before])
+    assert shorter == [[{"role": NAMES[letter]} for letter in roles] for roles in after]
 
 
-def test_a_token_is_learned_when_its_first_character_is() -> None:
-    assert mask_tokens([(0, 2), (2, 5), (5, 6), (6, 9)], [(2, 6)]) == [False, True, True, False]
+OFFSETS: dict[str, tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]] = {
+    "a token is learned when its first character is": ([(0, 2), (2, 5), (5, 6), (6, 9)], [(2, 6)], [(1, 3)]),
+    "stretches stay apart": ([(0, 1), (1, 2), (2, 3)], [(0, 1), (2, 3)], [(0, 1), (2, 3)]),
+    "a space that offsets leave out belongs to its token": ([(0, 2), (3, 5), (6, 6)], [(2, 7)], [(1, 3)]),
+    "tokens of one character are learned together": ([(0, 1), (1, 2), (1, 2), (2, 3)], [(1, 2)], [(1, 3)]),
+}
+
+
+@pytest.mark.parametrize(("offsets", "spans", "expected"), OFFSETS.values(), ids=OFFSETS.keys())
+def test_tokens_are_marked(
+    offsets: list[tuple[int, int]], spans: list[tuple[int, int]], expected: list[tuple[int, int]]
+) -> None:
+    assert mask_tokens(offsets, spans) == expected

@@ -1,10 +1,11 @@
+import json
 from typing import Any
 
 import pytest
 
 from customizer_contract.errors import CustomizerError
 from customizer_trainer.datasets.conversations import Conversation
-from customizer_trainer.datasets.formats import Parser
+from customizer_trainer.datasets.formats import Parser, Text, detect
 from customizer_trainer.datasets.problems import KEPT, Defect, InvalidRecordsError, Problems
 from customizer_trainer.datasets.prompts import Columns, Pair, parse_template
 
@@ -16,7 +17,8 @@ TOOL = {"type": "function", "function": {"name": "weather", "description": "d", 
 
 
 def parse(record: dict[str, Any], columns: Columns = Columns()) -> Any:  # noqa: B008
-    return Parser(columns).parse(record)
+    found = detect(record, columns)
+    return Parser(columns, None if isinstance(found, Defect) else found).parse(record)
 
 
 def chat(*messages: object, **more: object) -> dict[str, Any]:
@@ -38,6 +40,12 @@ ACCEPTED = {
         ),
     ),
     "tools": (chat(USER, ASSISTANT, tools=[TOOL]), Conversation([USER, ASSISTANT], [TOOL])),
+    "tools as JSON text": (chat(USER, ASSISTANT, tools=json.dumps([TOOL])), Conversation([USER, ASSISTANT], [TOOL])),
+    "nulls for what is absent": (
+        chat({**USER, "name": None, "tool_calls": None}, ASSISTANT),
+        Conversation([USER, ASSISTANT]),
+    ),
+    "text alone": ({"text": "t", "id": 7}, Text("t")),
     "no tools": (chat(USER, ASSISTANT, tools=None), Conversation([USER, ASSISTANT])),
 }
 
@@ -57,7 +65,9 @@ REFUSED = {
     "a missing column": ({"prompt": "p"}, "missing-field", "completion"),
     "a column that is no text": ({"prompt": "p", "completion": 7}, "wrong-type", "completion"),
     "an empty completion": ({"prompt": "p", "completion": ""}, "empty-text", "completion"),
-    "neither form": ({"text": "t"}, "unknown-format", None),
+    "neither form": ({"body": "t"}, "unknown-format", None),
+    "a text and a label without a template": ({"text": "t", "label": "l"}, "unknown-format", None),
+    "an empty text": ({"text": ""}, "empty-text", "text"),
     "both forms": (chat(USER, ASSISTANT, prompt="p"), "ambiguous-record", "messages"),
     "no messages": (chat(), "wrong-type", "messages"),
     "nobody answers": (chat(USER), "no-assistant", "messages"),
@@ -86,13 +96,12 @@ def test_records_are_refused_with_the_field_that_is_wrong(record: dict[str, Any]
     assert (defects[0].kind, defects[0].field) == (kind, field)
 
 
-def test_the_first_record_decides_the_format_of_all() -> None:
-    parser = Parser(Columns())
-    parser.parse({"prompt": "p", "completion": "c"})
+def test_all_records_have_one_format() -> None:
+    parser = Parser(Columns(), "prompt-completion")
     (defect,) = parser.parse(chat(USER, ASSISTANT))
-    assert defect == Defect(
-        "mixed-formats", None, "a chat record among prompt-completion records: all records must have one format"
-    )
+    assert isinstance(defect, Defect)
+    assert defect.kind == "mixed-formats"
+    assert defect.message.startswith("a chat record among prompt-completion records")
 
 
 def test_a_template_names_two_columns_of_which_the_last_is_the_completion() -> None:
@@ -110,8 +119,8 @@ def test_a_template_of_another_form_is_refused(template: str) -> None:
 def test_problems_name_the_first_and_count_the_rest() -> None:
     problems = Problems()
     for line in range(3, 3 + KEPT + 5):
-        problems.add("train.jsonl", line, Defect("missing-field", "completion", "expected a string"))
-    problems.add("train.jsonl", 99, Defect("invalid-json", None, "not valid JSON"))
+        problems.add("train.jsonl", "line", line, Defect("missing-field", "completion", "expected a string"))
+    problems.add("train.jsonl", "line", 99, Defect("invalid-json", None, "not valid JSON"))
     with pytest.raises(InvalidRecordsError) as raised:
         problems.raise_if_any()
     error = raised.value

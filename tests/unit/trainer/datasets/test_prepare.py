@@ -1,4 +1,5 @@
 import json
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +7,12 @@ import numpy as np
 import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_trainer.datasets.encoding import Sample, Tokenizer
 from customizer_trainer.datasets.prepare import Data, Preparation, prepare
 from customizer_trainer.datasets.problems import InvalidRecordsError
 from customizer_trainer.datasets.prompts import Columns
 from customizer_trainer.datasets.split import split
-from customizer_trainer.datasets.store import SampleStore, SampleWriter, read_indices
+from customizer_trainer.datasets.store import MEASURES, SampleStore, SampleWriter, read_indices
+from customizer_trainer.datasets.tokenizing import Tokenizer
 
 
 def write(path: Path, records: list[Any]) -> Path:
@@ -28,9 +29,9 @@ def pairs(count: int) -> list[dict[str, str]]:
 
 
 def test_samples_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    measures = np.array([(1, 0, 1, 3, 9), (2, 0, 2, 1, 1)], dtype=MEASURES)
     with SampleWriter(tmp_path / "store") as writer:
-        writer.add(Sample([5, 6, 7], [False, True, True], 9))
-        writer.add(Sample([8], [True], 1))
+        writer.add(measures, array("i", [5, 6, 7, 8]).tobytes(), bytes([0, 1, 1, 1]))
     store = SampleStore(tmp_path / "store")
     assert [store.tokens(0), store.tokens(1)] == [[5, 6, 7], [8]]
     assert [store.labels(0), store.labels(1)] == [[-100, 6, 7], [8]]
@@ -78,6 +79,7 @@ def test_what_is_shortened_and_dropped_is_counted(tmp_path: Path, tokenizer: Tok
     assert prepared.warnings == [
         "1 training records do not fit into maxSeqLength 32: dropped.",
         "1 training samples were shortened to maxSeqLength 32.",
+        "1 validation samples occur in the training data: the validation loss is too good.",
     ]
 
 
