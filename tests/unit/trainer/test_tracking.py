@@ -34,7 +34,7 @@ def stepped(step: int) -> Stepped:
         pytest.param(stepped(3), 3, Values(3, NUMBERS), id="a step whose turn it is"),
         pytest.param(stepped(4), 3, None, id="a step whose turn it is not"),
         pytest.param(Validated(step=4, loss=2.0), 3, Values(4, {"eval/loss": 2.0}), id="every validation"),
-        pytest.param(Failed(reason=Reason.CRASHED, message="no"), 1, None, id="nothing else"),
+        pytest.param(Failed(rank=0, at=1.0, reason=Reason.CRASHED, message="no"), 1, None, id="nothing else"),
     ],
 )
 def test_what_is_told_of_an_event(event: Event, every: int, told: Values | None) -> None:
