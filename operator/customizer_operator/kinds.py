@@ -20,6 +20,7 @@ from customizer_operator.plan.plan import (
     Resource,
 )
 from customizer_operator.plan.serving import ask_about_deployment, find_job, plan_deployment
+from customizer_operator.plan.serving_companions import COMPANIONS
 from customizer_operator.settings import Settings
 
 
@@ -56,7 +57,7 @@ def build_kinds(settings: Settings) -> tuple[Kind, ...]:
         ),
         Kind(
             resource=MODEL_DEPLOYMENT,
-            children=(JOB, DEPLOYMENT, SERVICE, POD),
+            children=(JOB, DEPLOYMENT, SERVICE, POD, *COMPANIONS),
             plan=lambda observed: plan_deployment(observed, settings.images),
             ask=ask_about_deployment,
             refers_to=_find_served_job,

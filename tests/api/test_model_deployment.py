@@ -11,8 +11,9 @@ import pytest
 
 from customizer_contract.result import Result
 from customizer_operator.api.model_runtime import PORT
-from tests.api.control_plane import ApiRefusedError
+from tests.api.control_plane import ApiRefusedError, ControlPlane
 from tests.api.world import Object, World, timestamp
+from tests.cluster.builds import GATEWAY_API, PROMETHEUS_OPERATOR, module_folder
 from tests.support import samples
 
 KIND = "modeldeployments"
@@ -54,6 +55,11 @@ def runtime(**parts: Any) -> Object:
         (runtime(env=[{"name": "A"}]), "exactly one of value and valueFrom"),
         (runtime(servedModelName="with/slash"), "should match"),
         (runtime(tensorParallelSize=0), "should be greater than or equal to 1"),
+        ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "minReplicas must not be more than maxReplicas"),
+        ({"autoscaling": {"maxReplicas": 2, "metric": "m", "cpuUtilization": 50}}, "give metric or cpuUtilization"),
+        ({"updateStrategy": {"maxSurge": 0}}, "maxSurge and maxUnavailable cannot both be 0"),
+        ({"networkPolicy": {"allowFrom": [{}]}}, "give namespaceLabels, podLabels or both"),
+        ({"ingress": {"host": "no host"}}, "should match"),
         ({"replicas": -1}, "should be greater than or equal to 0"),
         ({"sufix": True}, "unknown field"),
     ],
@@ -68,6 +74,16 @@ def test_a_mistake_is_refused_with_what_to_change(world: World, spec: Object, wo
 def test_a_name_that_no_service_can_have_is_refused(world: World, name: str) -> None:
     with pytest.raises(ApiRefusedError, match=r"metadata\.name must start with a letter"):
         world.create(KIND, deployment(name))
+
+
+@pytest.fixture(scope="session")
+def integrations(control_plane: ControlPlane) -> None:
+    """The CRDs of what the operator works with where it is installed."""
+    for module, path in (
+        (GATEWAY_API, "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
+        (PROMETHEUS_OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
+    ):
+        control_plane.install(module_folder(module) / path)
 
 
 @contextmanager
@@ -105,7 +121,8 @@ def roll_out(world: World) -> None:
     """Makes the one server and lets it run, as the Deployment's controller and a kubelet do."""
     owner = world.wait_for("deployments", "bot") | {"apiVersion": "apps/v1", "kind": "Deployment"}
     if world.get("pods", "bot-0") is None:
-        world.make_pod(owner, owner["spec"]["template"], "bot-0", {"pod-template-hash": "1"})
+        replica_set = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "bot-1", "uid": "set-1"}}
+        world.make_pod(replica_set, owner["spec"]["template"], "bot-0", {"pod-template-hash": "1"})
     world.run_pod("bot-0", ADDRESS)
     ready = [{"type": "Ready", "status": "True", "lastTransitionTime": timestamp()}]
     world.patch("pods", "bot-0", {"status": {"conditions": ready}}, "/status")
@@ -153,6 +170,30 @@ def test_it_is_ready_when_its_server_lists_what_it_should(world: World) -> None:
     for plural in ("jobs", "deployments", "services"):
         for item in world.all(plural):
             assert item["metadata"]["ownerReferences"][0]["name"] == "bot"
+
+
+COMPANIONS: dict[str, tuple[str, Object]] = {
+    "horizontalpodautoscalers": ("autoscaling", {"maxReplicas": 2}),
+    "ingresses": ("ingress", {"host": "bot.example.com", "className": "c", "tlsSecretName": "t"}),
+    "httproutes": ("httpRoute", {"gateway": {"name": "edge", "sectionName": "https"}, "hostnames": ["a.example.com"]}),
+    "servicemonitors": ("serviceMonitor", {"labels": {"release": "prometheus"}}),
+    "networkpolicies": (
+        "networkPolicy",
+        {"allowFrom": [{"podLabels": {"app": "web"}}, {"namespaceLabels": {"a": "b"}}]},
+    ),
+}
+
+
+@pytest.mark.usefixtures("operator", "integrations")
+def test_what_stands_beside_the_servers_comes_and_goes_with_the_spec(world: World) -> None:
+    world.create(KIND, deployment(**dict(COMPANIONS.values())))
+    verify(world, served())
+    for plural in ("poddisruptionbudgets", *COMPANIONS):
+        assert world.wait_for(plural, "bot")["metadata"]["ownerReferences"][0]["name"] == "bot"
+    world.patch(KIND, "bot", {"spec": {member: None for member, _ in COMPANIONS.values()}})
+    for plural in COMPANIONS:
+        world.wait(f"the end of {plural}", lambda plural=plural: world.get(plural, "bot") is None)
+    assert world.get("poddisruptionbudgets", "bot") is not None
 
 
 @pytest.mark.usefixtures("operator")

@@ -21,6 +21,12 @@ _PLURALS = {
     "pods": "/api/v1",
     "configmaps": "/api/v1",
     "services": "/api/v1",
+    "poddisruptionbudgets": "/apis/policy/v1",
+    "horizontalpodautoscalers": "/apis/autoscaling/v2",
+    "ingresses": "/apis/networking.k8s.io/v1",
+    "networkpolicies": "/apis/networking.k8s.io/v1",
+    "httproutes": "/apis/gateway.networking.k8s.io/v1",
+    "servicemonitors": "/apis/monitoring.coreos.com/v1",
     "events": "/api/v1",
 }
 _PATIENCE = 60.0

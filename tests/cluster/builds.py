@@ -31,6 +31,11 @@ TRAINING_OPERATOR = Upstream(
 VERSITYGW = Upstream("versitygw", "github.com/versity/versitygw", "v1.8.0", "./cmd/versitygw")
 KUEUE = Upstream("kueue", "sigs.k8s.io/kueue", "v0.19.2", "./cmd/kueue")
 """Built only when it is asked for."""
+GATEWAY_API = Upstream("gateway-api", "sigs.k8s.io/gateway-api", "v1.5.1", "./config/crd")
+PROMETHEUS_OPERATOR = Upstream(
+    "prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "./cmd/operator"
+)
+"""Only the CRDs of these two are used."""
 UPSTREAM = (COREDNS, TRAINING_OPERATOR, VERSITYGW)
 
 # One setting for all: static files run in an empty image, and packages that several share are compiled once.

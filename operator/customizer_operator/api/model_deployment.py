@@ -17,7 +17,9 @@ from customizer_operator.api.common import (
     Quantity,
     Resources,
 )
+from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
 from customizer_operator.api.model_runtime import Runtime
+from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
 
 State = Literal["Waiting", "Verifying", "Starting", "Ready", "Updating", "Stopped", "Degraded", "Failed"]
 
@@ -60,13 +62,6 @@ class ServedModel(ModelSource):
     )
 
 
-class Service(Model):
-    """The Service in front of the replicas."""
-
-    port: int = Field(8000, ge=1, le=65535)
-    """Its port."""
-
-
 class ModelDeploymentSpec(Placement):
     """What is served, by what, and where."""
 
@@ -77,7 +72,15 @@ class ModelDeploymentSpec(Placement):
     object_storage: ObjectStorage | None = None
     """How S3 is reached. Default: as the job in customizationJobRef does."""
     replicas: int = Field(1, ge=0, le=1000)
-    """Servers that share the load; 0 stops them."""
+    """Servers that share the load; 0 stops them. Without effect where autoscaling is given."""
+    suspend: bool = False
+    """Stops the servers until it is false again. What is to be served is verified and followed all the same."""
+    autoscaling: Autoscaling | None = None
+    """Lets the load say how many servers there are."""
+    update_strategy: UpdateStrategy = UpdateStrategy()
+    """How servers are replaced. Default: a new one answers before an old one goes."""
+    topology_spread: list[TopologySpread] | None = Field(None, max_length=8)
+    """How the servers are spread over nodes and zones."""
     resources: Resources | None = None
     """CPU and memory of a server. GPUs are added by the operator."""
     gpu_resource: GpuResource = "nvidia.com/gpu"
@@ -86,6 +89,14 @@ class ModelDeploymentSpec(Placement):
     """Limit of /dev/shm. Default: half of the node's memory, counted as the pod's."""
     service: Service = Service()
     """The Service in front of the replicas."""
+    ingress: Ingress | None = None
+    """An Ingress to the Service."""
+    http_route: HttpRoute | None = None
+    """An HTTPRoute to the Service."""
+    service_monitor: ServiceMonitor | None = None
+    """Lets the Prometheus operator gather the engine's metrics."""
+    network_policy: NetworkPolicy | None = None
+    """Shuts the servers off from everybody who is not named. Default: the namespace's own policies alone."""
 
 
 class ModelStatus(Model):

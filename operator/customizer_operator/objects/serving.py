@@ -5,7 +5,7 @@ import json
 
 from customizer_contract.paths import CHAT_TEMPLATE, MODEL_STORE
 from customizer_contract.serving import Serving
-from customizer_operator.api.base import DEPLOYMENT_LABEL, GROUP, Object
+from customizer_operator.api.base import GROUP, Object
 from customizer_operator.api.common import Resources
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_runtime import PORT, Runtime
@@ -20,6 +20,12 @@ from customizer_operator.objects.pods import (
     build_shared_memory_volume,
     build_tmp_mount,
     build_tmp_volume,
+)
+from customizer_operator.objects.serving_companions import (
+    PORT_NAME,
+    SERVICE_PORT_NAME,
+    build_companions,
+    build_selector,
 )
 from customizer_operator.objects.serving_engine import CACHE, Engine
 from customizer_operator.objects.serving_pods import (
@@ -39,7 +45,6 @@ DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
 _TEMPLATE_ANNOTATION = f"{GROUP}/chat-template"
 """The chat template, on the pods whose server reads it; a changed one rolls them."""
 
-_PORT_NAME = "api"
 _LICENCE = "NGC_API_KEY"
 _TEMPLATE_VOLUME = "chat-template"
 _STORE_VOLUME = "model-store"
@@ -56,18 +61,27 @@ def build_url(deployment: ModelDeployment) -> str:
 
 
 def build_servers(
-    deployment: ModelDeployment, serving: Serving, access: Access, engine: Engine, *, io_image: str, image: str
+    deployment: ModelDeployment,
+    serving: Serving,
+    access: Access,
+    engine: Engine,
+    *,
+    io_image: str,
+    image: str,
+    present: Object | None = None,
 ) -> list[Object]:
-    """Builds the servers' Deployment and Service."""
+    """Builds the servers' Deployment and Service; `present` is the Deployment as it is."""
     name = deployment.metadata.name
     labels = build_pod_labels(deployment, SERVER)
+    replicas = find_replicas(deployment, present)
     spec: Object = {
-        "replicas": deployment.spec.replicas,
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": _DEADLINE_SECONDS,
-        # A new replica answers before an old one goes.
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "selector": {"matchLabels": _selector(deployment)},
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": deployment.spec.update_strategy.model_dump(by_alias=True),
+        },
+        "selector": {"matchLabels": build_selector(deployment)},
         "template": {
             "metadata": {
                 "labels": labels,
@@ -76,19 +90,37 @@ def build_servers(
             "spec": _build_server_pod(deployment, access, engine, io_image, image),
         },
     }
+    # How many there are is no part of what they are: an autoscaler changes it.
+    digest = _digest(spec if deployment.spec.autoscaling else {**spec, "replicas": replicas})
+    wanted = deployment.spec.service
+    port: Object = {"name": SERVICE_PORT_NAME, "port": wanted.port, "targetPort": PORT_NAME, "protocol": "TCP"}
     service: Object = {
-        "selector": _selector(deployment),
-        "ports": [{"name": "http", "port": deployment.spec.service.port, "targetPort": _PORT_NAME, "protocol": "TCP"}],
+        "metadata": build_metadata(deployment, name, SERVER),
+        "spec": {"type": wanted.type, "selector": build_selector(deployment), "ports": [port]},
     }
+    if wanted.annotations:
+        service["metadata"]["annotations"] = dict(wanted.annotations)
     return [
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {**build_metadata(deployment, name, SERVER), "annotations": {DIGEST_ANNOTATION: _digest(spec)}},
-            "spec": spec,
+            "metadata": {**build_metadata(deployment, name, SERVER), "annotations": {DIGEST_ANNOTATION: digest}},
+            "spec": {"replicas": replicas, **spec},
         },
-        {"apiVersion": "v1", "kind": "Service", "metadata": build_metadata(deployment, name, SERVER), "spec": service},
+        {"apiVersion": "v1", "kind": "Service", **service},
+        *build_companions(deployment, engine.metrics),
     ]
+
+
+def find_replicas(deployment: ModelDeployment, present: Object | None) -> int:
+    """Returns how many servers there must be; an autoscaler's choice is kept within its bounds."""
+    spec = deployment.spec
+    if spec.suspend:
+        return 0
+    if spec.autoscaling is None:
+        return spec.replicas
+    chosen = present["spec"].get("replicas", 0) if present is not None else 0
+    return min(max(chosen, spec.autoscaling.min_replicas), spec.autoscaling.max_replicas)
 
 
 def find_digest(item: Object) -> str | None:
@@ -122,7 +154,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
             *_build_licence(spec.runtime),
             *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.runtime.env or []),
         ],
-        "ports": [{"name": _PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
+        "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         # Half an hour: large weights load for many minutes, and a server that is not up yet must not be killed.
         "startupProbe": _probe(engine.ready, period=10, failures=180),
         "readinessProbe": _probe(engine.ready, period=5, failures=3),
@@ -146,7 +178,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
             *claims,
         ],
     }
-    return build_pod_spec(
+    pod = build_pod_spec(
         spec,
         access.storage,
         init_containers=[stage],
@@ -162,6 +194,15 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         ],
         grace_seconds=_GRACE_SECONDS,
     )
+    if not spec.topology_spread:
+        return pod
+    # Counted for each revision by itself, so that a roll-out ends up as even as it began.
+    rule: Object = {
+        "labelSelector": {"matchLabels": build_selector(deployment)},
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+    spread = [entry.model_dump(by_alias=True) | rule for entry in spec.topology_spread]
+    return {**pod, "topologySpreadConstraints": spread}
 
 
 def _build_licence(runtime: Runtime) -> list[Object]:
@@ -186,7 +227,7 @@ def _template_mount() -> Object:
 
 def _probe(path: str, *, period: int, failures: int) -> Object:
     return {
-        "httpGet": {"path": path, "port": _PORT_NAME},
+        "httpGet": {"path": path, "port": PORT_NAME},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
@@ -195,7 +236,3 @@ def _probe(path: str, *, period: int, failures: int) -> Object:
 
 def _digest(value: Object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _selector(deployment: ModelDeployment) -> dict[str, str]:
-    return {DEPLOYMENT_LABEL: deployment.metadata.name, "app.kubernetes.io/component": SERVER}

@@ -63,6 +63,7 @@ class Engine:
     group: int
     store: str = str(MODEL_STORE)
     """Where the server looks for the model store."""
+    metrics: str = "/metrics"
 
 
 def find_generation(runtime: Runtime, image: str) -> Generation:
@@ -119,6 +120,7 @@ def build_engine(runtime: Runtime, image: str, weights: Weights) -> Engine:
         user=1000,
         group=2000,
         store=store,
+        metrics="/v1/metrics",
     )
 
 

@@ -33,6 +33,12 @@ POD_GROUP = Resource("scheduling.volcano.sh", "v1beta1", "podgroups", "PodGroup"
 LOCAL_QUEUE = Resource("kueue.x-k8s.io", "v1beta2", "localqueues", "LocalQueue")
 WORKLOAD = Resource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload")
 PYTORCH_JOB = Resource("kubeflow.org", "v1", "pytorchjobs", "PyTorchJob")
+DISRUPTION_BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+AUTOSCALER = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+INGRESS = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+HTTP_ROUTE = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
+SERVICE_MONITOR = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
 CUSTOMIZATION_JOB = Resource("customizer.dev", "v1alpha1", "customizationjobs", "CustomizationJob")
 MODEL_DEPLOYMENT = Resource("customizer.dev", "v1alpha1", "modeldeployments", "ModelDeployment")
 
@@ -43,6 +49,12 @@ RESOURCES = (
     JOB,
     DEPLOYMENT,
     POD_GROUP,
+    DISRUPTION_BUDGET,
+    AUTOSCALER,
+    INGRESS,
+    NETWORK_POLICY,
+    HTTP_ROUTE,
+    SERVICE_MONITOR,
     PYTORCH_JOB,
     CUSTOMIZATION_JOB,
     MODEL_DEPLOYMENT,

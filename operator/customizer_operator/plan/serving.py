@@ -32,6 +32,12 @@ from customizer_operator.plan.plan import (
     Reference,
     Resource,
 )
+from customizer_operator.plan.serving_companions import (
+    ask_about_resources,
+    find_leftovers,
+    find_missing,
+    find_wanted,
+)
 from customizer_operator.plan.serving_conditions import Outlook, Report, recall_refusal, report
 from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
@@ -76,11 +82,12 @@ def ask_about_deployment(observed: Observed) -> Sequence[Question]:
     metadata = observed.subject["metadata"]
     names = [
         Exists(resource, metadata["namespace"], name)
-        for resource, name in _names(metadata["name"])
+        for resource, name in _names(observed.subject)
         if observed.named(resource, name) is None
     ]
     waiting = [*ask_about_pods(observed, SERVER), *ask_about_pods(observed, VERIFY)]
-    return [*ask_for_models(find_pods(observed, SERVER)), *names, *waiting]
+    resources = ask_about_resources(observed.subject)
+    return [*ask_for_models(find_pods(observed, SERVER)), *names, *resources, *waiting]
 
 
 def plan_deployment(observed: Observed, images: Images) -> Plan:
@@ -122,7 +129,8 @@ def _decide(observed: Observed, deployment: ModelDeployment, images: Images) -> 
         return _keep(status, target)
     verification = find_verification(observed, status, target.serving)
     if isinstance(verification, Verified):
-        return _serve(deployment, target, verification, images, server)
+        served = _serve(deployment, target, verification, images, server)
+        return replace(served, delete=tuple(find_leftovers(observed))) if served.apply else served
     if isinstance(verification, Refused):
         return _keep(status, verification)
     found = recall_refusal(deployment) or verification
@@ -164,7 +172,7 @@ def _serve(
             ),
         )
     engine = build_engine(runtime, image, weights)
-    build = partial(build_servers, deployment, serving, target.access, engine, image=image)
+    build = partial(build_servers, deployment, serving, target.access, engine, image=image, present=present)
     servers = build(io_image=images.io)
     if present is not None:
         # A newer image of ours stages the same weights: it is no reason to restart servers.
@@ -183,7 +191,7 @@ def _serve(
 def _find_obstacle(observed: Observed, deployment: ModelDeployment, images: Images) -> Blocked | None:
     """Finds what stands against serving at all, whatever the model."""
     metadata, runtime = deployment.metadata, deployment.spec.runtime
-    for resource, name in _names(metadata.name):
+    for resource, name in _names(observed.subject):
         found = observed.answers.get(Exists(resource, metadata.namespace, name))
         if isinstance(found, dict) and not is_owned_by(found, metadata.uid):
             return Blocked(
@@ -199,13 +207,18 @@ def _find_obstacle(observed: Observed, deployment: ModelDeployment, images: Imag
             f"{_IMAGE_VARIABLES[runtime.type]} on the operator.",
             stalled=True,
         )
+    missing = find_missing(observed)
+    if missing is not None:
+        return Blocked(ServingReason.RESOURCE_UNKNOWN, missing, stalled=True)
     contradiction = find_contradiction(runtime, image)
     return None if contradiction is None else Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction, stalled=True)
 
 
-def _names(name: str) -> Sequence[tuple[Resource, str]]:
+def _names(subject: Object) -> Sequence[tuple[Resource, str]]:
     """Lists the objects that a ModelDeployment needs a name for."""
-    return ((DEPLOYMENT, name), (SERVICE, name), (JOB, verify_name(name)))
+    name = subject["metadata"]["name"]
+    wanted = (DEPLOYMENT, SERVICE, *find_wanted(subject))
+    return (*((resource, name) for resource in wanted), (JOB, verify_name(name)))
 
 
 def _find_image(runtime: Runtime, images: Images) -> str | None:

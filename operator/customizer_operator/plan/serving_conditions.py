@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from customizer_contract.errors import Reason
 from customizer_contract.result import Problem
 from customizer_operator.api.model_deployment import ModelDeployment, State
+from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingCondition, ServingReason
 from customizer_operator.plan.conditions import Finding, Truth
 from customizer_operator.plan.serving_pods import Trouble
@@ -132,12 +133,14 @@ def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_sto
     if isinstance(outlook.found, Blocked):
         return "Waiting", outlook.found.message + still
     if outlook.trouble is not None:
+        if replicas is not None and answering >= replicas.wanted > 0:
+            return "Updating", outlook.trouble.message
         before: State = "Verifying" if isinstance(outlook.found, Unknown) else "Starting"
         return ("Degraded" if answering else before), outlook.trouble.message
     if isinstance(outlook.found, Unknown):
         return ("Updating" if answering else "Verifying"), "Verifies what is to be served." + still
     if is_stopped:
-        return "Stopped", "spec.replicas is 0."
+        return "Stopped", "No server is wanted: spec.replicas is 0, or spec.suspend is true."
     if replicas is None:
         return "Starting", "Servers are being created."
     if is_ready:
@@ -157,6 +160,8 @@ def _progress_reason(outlook: Outlook, *, is_stopped: bool) -> str:
         return ServingReason.VERIFYING
     if is_stopped:
         return ServingReason.STOPPED
+    if outlook.trouble is not None and outlook.trouble.reason == ConditionReason.UNSCHEDULABLE:
+        return outlook.trouble.reason
     if replicas is None or not replicas.answering:
         return ServingReason.SERVER_STARTING
     return ServingReason.SOME_REPLICAS_ANSWER if replicas.is_current else ServingReason.ROLLING_OUT

@@ -7,18 +7,19 @@ from typing import Any
 from customizer_contract.errors import CATALOGUE, Reason
 from customizer_contract.result import Problem
 from customizer_operator.api.base import Object
+from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_pods import SERVER, STAGE, VERIFY
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import JOB, POD, EventsOf, Observed
 from customizer_operator.plan.pods import Pod, parse_pod, parse_result
+from customizer_operator.plan.serving_crashes import explain_crash
 from customizer_operator.plan.waiting import explain, explain_refusal, is_late
 
 _REVISION_LABEL = "pod-template-hash"
 _COMPONENT_LABEL = "app.kubernetes.io/component"
 _CRASHES = 2
 """Restarts after which a server is not expected to come up by itself."""
-_LAST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,21 @@ def find_pods(observed: Observed, component: str) -> list[Pod]:
         for item in observed.of(POD)
         if (item["metadata"].get("labels") or {}).get(_COMPONENT_LABEL) == component
     ]
-    return [pod for pod in pods if pod.must_be_gone_at is None]
+    return [pod for pod in pods if pod.must_be_gone_at is None and _is_ours(observed, pod, component)]
+
+
+def _is_ours(observed: Observed, pod: Pod, component: str) -> bool:
+    """Tells whether the controller of a pod is of our making: a label alone may be copied by anybody."""
+    owners: list[Object] = pod.raw["metadata"].get("ownerReferences") or []
+    controller = next((owner for owner in owners if owner.get("controller")), None)
+    if controller is None:
+        return False
+    if component == SERVER:
+        # A Deployment names its ReplicaSets so; they are not watched.
+        replica_set = f"{observed.subject['metadata']['name']}-{_revision(pod)}"
+        return (controller.get("kind"), controller.get("name")) == ("ReplicaSet", replica_set)
+    job = _verify_job(observed)
+    return job is not None and controller["uid"] == job["metadata"]["uid"]
 
 
 def is_ready(pod: Pod) -> bool:
@@ -81,7 +96,19 @@ def find_trouble(observed: Observed, component: str, server: Object | None) -> T
         owner_events=events,
         pod_events={pod.uid: _events(observed, EventsOf(namespace, pod.uid)) for pod in pods},
     )
-    return None if waiting is None else Trouble(waiting.reason, waiting.message, stalled=waiting.needs_help)
+    if waiting is None:
+        return None
+    room = _tell_room(server) if server is not None and waiting.reason == ConditionReason.UNSCHEDULABLE else ""
+    return Trouble(waiting.reason, waiting.message + room, stalled=waiting.needs_help)
+
+
+def _tell_room(server: Object) -> str:
+    """Says what to do where there is no room for a server."""
+    spec, status = server["spec"], server.get("status") or {}
+    surge = spec["strategy"]["rollingUpdate"]["maxSurge"]
+    if surge and status.get("replicas", 0) > spec.get("replicas", 0):
+        return " Make room for one more, or set updateStrategy to {maxSurge: 0, maxUnavailable: 1}."
+    return " It goes on when there is room: add nodes, or lower replicas, tensorParallelSize or resources."
 
 
 def find_refusal(observed: Observed) -> Trouble | None:
@@ -139,20 +166,10 @@ def _tell_problem(container: str, terminated: dict[str, Any]) -> Trouble:
 
 
 def _tell_crash(terminated: dict[str, Any], restarts: int) -> Trouble:
-    if terminated.get("reason") == "OOMKilled":
-        return Trouble(
-            Reason.OUT_OF_MEMORY,
-            "A server was killed because memory did not suffice: raise resources.limits.memory, "
-            "or lower runtime.maxModelLen.",
-        )
-    lines = [line.strip() for line in str(terminated.get("message", "")).splitlines() if line.strip()]
-    said = f" It said last: {lines[-1][:_LAST_WORDS]}" if lines else ""
-    return Trouble(
-        ServingReason.SERVER_CRASHING,
-        f"A server ended with exit code {terminated.get('exitCode')}, after {restarts} restarts.{said}"
-        " The log of its container tells more.",
-        stalled=restarts >= _CRASHES,
-    )
+    message = str(terminated.get("message", ""))
+    crash = explain_crash(terminated.get("exitCode"), terminated.get("reason", ""), message, restarts)
+    is_known = crash.reason != ServingReason.SERVER_CRASHING
+    return Trouble(crash.reason, crash.message, stalled=is_known or restarts >= _CRASHES)
 
 
 def _creation_failures(server: Object) -> list[Object]:

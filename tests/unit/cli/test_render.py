@@ -10,7 +10,7 @@ import yaml
 from customizer_operator.api.base import Object
 from customizer_operator.cli.__main__ import main
 from customizer_operator.cli.rendering import NOT_YET_GIVEN
-from customizer_operator.plan.plan import CONFIG_MAP, DEPLOYMENT, JOB, PYTORCH_JOB, SERVICE
+from customizer_operator.plan.plan import CONFIG_MAP, DEPLOYMENT, DISRUPTION_BUDGET, JOB, PYTORCH_JOB, SERVICE
 from tests.support import samples
 from tests.unit.operator import simulator
 from tests.unit.serving import world as serving
@@ -58,7 +58,12 @@ def test_a_deployment_of_a_base_model_becomes_what_the_operator_makes_of_it(
     world.settle()
     code, _, objects = render(item, tmp_path, capsys)
     assert code == 0
-    made = [world.get(JOB, "bot-verify"), world.get(DEPLOYMENT, "bot"), world.get(SERVICE, "bot")]
+    made = [
+        world.get(JOB, "bot-verify"),
+        world.get(DEPLOYMENT, "bot"),
+        world.get(SERVICE, "bot"),
+        world.get(DISRUPTION_BUDGET, "bot"),
+    ]
     assert objects == [strip(item) for item in made]
 
 

@@ -213,7 +213,7 @@ def stopped_deployment() -> Object:
         pytest.param(
             ready_deployment_whose_spec_changed, "Progressing", "the newest spec", id="nobody has looked at a change"
         ),
-        pytest.param(stopped_deployment, "Suspended", "spec.replicas is 0.", id="it is stopped"),
+        pytest.param(stopped_deployment, "Suspended", "spec.replicas is 0", id="it is stopped"),
     ],
 )
 def test_the_health_of_a_deployment(build: Callable[[], Object], status: str, words: str) -> None:

@@ -9,7 +9,7 @@ from customizer_contract.result import Problem, Result
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, POD, SERVICE, Exists
 from customizer_operator.plan.serving import plan_deployment
-from tests.unit.serving.world import ADAPTER, REFUSAL, World, build_deployment, condition, publish
+from tests.unit.serving.world import ADAPTER, REFUSAL, World, build_deployment, condition, publish, served
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,51 @@ def end(
             end("server", 137, "", reason="OOMKilled"), "OutOfMemory", "True", "raise resources", id="out of memory"
         ),
         pytest.param(
+            end(
+                "server", 1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\nAborted", restarts=0
+            ),
+            "OutOfMemory",
+            "True",
+            "lower runtime.maxModelLen, raise runtime.tensorParallelSize",
+            id="a GPU without enough memory",
+        ),
+        pytest.param(
+            end("server", 1, "RuntimeError: No CUDA GPUs are available", restarts=0),
+            "DeviceUnavailable",
+            "True",
+            "check the node's driver and device plugin",
+            id="no GPU in the container",
+        ),
+        pytest.param(
+            end("server", 1, "Authentication Error: NGC_API_KEY is not set", restarts=0),
+            "LicenceMissing",
+            "True",
+            "runtime.ngcSecretRef",
+            id="a NIM without its key",
+        ),
+        pytest.param(
+            end("server", 1, "ERROR Could not match a profile\nProfile 'tp8' is not compatible with 1 GPU", restarts=0),
+            "ProfileUnknown",
+            "True",
+            "correct or remove runtime.profile",
+            id="a profile that does not fit",
+        ),
+        pytest.param(
+            {
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+                    }
+                ]
+            },
+            "Unschedulable",
+            "False",
+            "add nodes, or lower replicas, tensorParallelSize or resources",
+            id="no room",
+        ),
+        pytest.param(
             {
                 "containerStatuses": [
                     {
@@ -141,8 +186,25 @@ def test_what_ails_the_pods_of_an_earlier_revision_goes_away_with_them() -> None
     labels = {**newer["metadata"]["labels"], "pod-template-hash": "newer"}
     metadata = {**newer["metadata"], "name": "bot-x", "uid": "x", "labels": labels}
     metadata["creationTimestamp"] = world.now.isoformat()
+    metadata["ownerReferences"] = [{**metadata["ownerReferences"][0], "name": "bot-newer"}]
     world.objects[POD, "bot-x"] = {**newer, "metadata": metadata, "status": {"phase": "Pending"}}
     assert world.settle()["state"] == "Starting"
+
+
+def test_a_roll_out_without_room_is_told_and_the_old_servers_go_on() -> None:
+    world = served()
+    deployment, old = world.get(DEPLOYMENT, "bot"), world.get(POD, "bot-0")
+    placed = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient nvidia.com/gpu."}
+    metadata = {**old["metadata"], "name": "bot-new", "uid": "new", "creationTimestamp": world.now.isoformat()}
+    metadata["labels"] = {**metadata["labels"], "pod-template-hash": "2"}
+    metadata["ownerReferences"] = [{**metadata["ownerReferences"][0], "name": "bot-2"}]
+    world.objects[POD, "bot-new"] = {**old, "metadata": metadata, "status": {"conditions": [placed]}}
+    counts = {"replicas": 2, "updatedReplicas": 1, "observedGeneration": 1}
+    world.frozen = {**deployment, "status": counts}
+    status = world.settle()
+    assert (status["state"], status["readyReplicas"]) == ("Updating", 1)
+    assert condition(status, "Ready") == ("False", "Unschedulable")
+    assert "set updateStrategy to {maxSurge: 0, maxUnavailable: 1}" in status["message"]
 
 
 def test_a_store_that_does_not_answer_is_told_while_the_job_tries_again() -> None:

@@ -14,12 +14,13 @@ from customizer_operator.plan.plan import (
     DEPLOYMENT,
     JOB,
     POD,
-    SERVICE,
     Exists,
     HttpGet,
     Observed,
     Plan,
     Resource,
+    Served,
+    find_resource,
 )
 from customizer_operator.plan.serving import ask_about_deployment, plan_deployment
 
@@ -43,7 +44,6 @@ MODEL = ADAPTER.model_copy(update={"type": "model", "adapter": None, "prompt_for
 
 REFUSAL = Problem(reason=Reason.ARTIFACT_INVALID, message="weights.bin is missing")
 ARTIFACT: Object = {"model": {"artifact": {"uri": "s3://demo/out"}}}
-_KINDS = {resource.kind: resource for resource in (JOB, DEPLOYMENT, SERVICE)}
 
 
 def build_deployment(**spec: Any) -> Object:
@@ -94,6 +94,10 @@ class World:
     refusal: str | None = None
     """What the apiserver says to every object that is planned."""
     others: dict[Exists, Object] = field(default_factory=dict)
+    frozen: Object | None = None
+    """The Deployment, where its controller gets no further."""
+    unknown: set[Served] = field(default_factory=set)
+    """Resources that the cluster does not know."""
     objects: dict[tuple[Resource, str], Object] = field(default_factory=dict)
     images: Images = IMAGES
     now: datetime = NOW
@@ -169,11 +173,13 @@ class World:
                 return {"object": "list", "data": [{"id": name} for name in self.listed or []]}
             case Exists():
                 return self.others.get(question)
+            case Served():
+                return question not in self.unknown
             case _:
                 return []
 
     def _place(self, item: Object) -> tuple[Resource, str]:
-        return _KINDS[item["kind"]], item["metadata"]["name"]
+        return find_resource(item), item["metadata"]["name"]
 
     def _store(self, item: Object) -> Object:
         name = f"{item['kind']}-{item['metadata']['name']}".lower()
@@ -183,7 +189,9 @@ class World:
         for (resource, name), item in list(self.objects.items()):
             if resource == JOB:
                 self._run_job(name, item)
-            if resource == DEPLOYMENT:
+            if resource == DEPLOYMENT and self.frozen is not None:
+                self.objects[resource, name] = self.frozen
+            elif resource == DEPLOYMENT:
                 self._run_servers(name, item)
 
     def _run_job(self, name: str, job: Object) -> None:
@@ -222,14 +230,19 @@ class World:
 
     def _pod(self, name: str, owner: Object, status: Object) -> Object:
         template = owner["spec"]["template"]
+        controller = {"kind": "Job", "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+        labels = template["metadata"]["labels"]
+        if owner["kind"] == "Deployment":
+            controller |= {"kind": "ReplicaSet", "name": f"{owner['metadata']['name']}-1"}
+            labels = {**labels, "pod-template-hash": "1"}
         return {
             "metadata": {
                 "name": name,
                 "namespace": "team",
                 "uid": f"pod-{name}",
-                "labels": template["metadata"]["labels"],
+                "labels": labels,
                 "creationTimestamp": NOW.isoformat(),
-                "ownerReferences": [{"uid": owner["metadata"]["uid"], "controller": True}],
+                "ownerReferences": [{**controller, "controller": True}],
             },
             "spec": template["spec"],
             "status": dict(status),

@@ -1,0 +1,67 @@
+"""What stands beside the servers: which objects the spec asks for, and which it does not ask for any more."""
+
+from collections.abc import Sequence
+
+from customizer_operator.api.base import Object
+from customizer_operator.objects.names import is_owned_by
+from customizer_operator.plan.plan import (
+    AUTOSCALER,
+    DISRUPTION_BUDGET,
+    HTTP_ROUTE,
+    INGRESS,
+    NETWORK_POLICY,
+    SERVICE_MONITOR,
+    Observed,
+    Reference,
+    Resource,
+    Served,
+)
+
+_MEMBERS = {
+    AUTOSCALER: "autoscaling",
+    INGRESS: "ingress",
+    NETWORK_POLICY: "networkPolicy",
+    HTTP_ROUTE: "httpRoute",
+    SERVICE_MONITOR: "serviceMonitor",
+}
+"""The member of the spec that asks for it."""
+_MISSING = {HTTP_ROUTE: "the Gateway API", SERVICE_MONITOR: "the Prometheus operator"}
+"""What brings a resource that not every cluster knows."""
+
+COMPANIONS: tuple[Resource, ...] = (DISRUPTION_BUDGET, *_MEMBERS)
+
+
+def find_wanted(subject: Object) -> list[Resource]:
+    """Returns the resources of which a ModelDeployment wants an object."""
+    spec = subject.get("spec") or {}
+    return [DISRUPTION_BUDGET, *(resource for resource, member in _MEMBERS.items() if spec.get(member) is not None)]
+
+
+def ask_about_resources(subject: Object) -> list[Served]:
+    """Asks whether the cluster knows what is wanted."""
+    return [Served(resource) for resource in find_wanted(subject) if resource in _MISSING]
+
+
+def find_missing(observed: Observed) -> str | None:
+    """Tells of a resource that is wanted and that the cluster does not know."""
+    for question in ask_about_resources(observed.subject):
+        if observed.answers.get(question) is False:
+            resource = question.resource
+            return (
+                f"The cluster does not know {resource.kind}s: install {_MISSING[resource]}, "
+                f"or remove spec.{_MEMBERS[resource]}."
+            )
+    return None
+
+
+def find_leftovers(observed: Observed) -> Sequence[Reference]:
+    """Returns the objects that the spec does not ask for any more."""
+    metadata = observed.subject["metadata"]
+    wanted = find_wanted(observed.subject)
+    return [
+        Reference(resource, metadata["namespace"], item["metadata"]["name"], item["metadata"]["uid"])
+        for resource in COMPANIONS
+        if resource not in wanted
+        for item in observed.of(resource)
+        if is_owned_by(item, metadata["uid"])
+    ]
