@@ -39,6 +39,10 @@ images: ## Build the images whose inputs changed, and load them into the local c
 deploy: ## Install or update the operator in the local cluster
 	@$(PYTHON) -m tests.cluster deploy
 
+.PHONY: queue
+queue: ## Install Kueue in the local cluster; what was deployed before goes on without it
+	@$(PYTHON) -m tests.cluster queue
+
 .PHONY: down
 down: ## Take the local cluster down; what was built stays in the cache
 	@$(PYTHON) -m tests.cluster down

@@ -48,7 +48,7 @@ def train() -> None:
 
 def e2e() -> None:
     """Everything, on the real cluster."""
-    call("make", "--no-print-directory", "images", "up", "deploy")
+    call("make", "--no-print-directory", "images", "up", "deploy", "queue")
     pytest("dev", "e2e", HANDLE / "run", CUSTOMIZER_TEST_MODELS=models())
 
 

@@ -16,6 +16,7 @@ class Place(Protocol):
     def up(self, cluster: Cluster) -> None: ...
     def down(self, cluster: Cluster) -> None: ...
     def publish(self, cluster: Cluster) -> None: ...
+    def queue(self, cluster: Cluster) -> None: ...
     def check(self, cluster: Cluster) -> bool: ...
 
 
@@ -29,6 +30,8 @@ def carry_out(command: str, place: Place, cluster: Cluster) -> bool:
             place.down(cluster)
         case "images":
             place.publish(cluster)
+        case "queue":
+            place.queue(cluster)
         case "deploy":
             deploy.deploy()
         case "status":
@@ -39,7 +42,7 @@ def carry_out(command: str, place: Place, cluster: Cluster) -> bool:
 def main() -> int:
     """Runs one command of the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "images", "deploy", "status"])
+    parser.add_argument("command", choices=["up", "down", "images", "deploy", "queue", "status"])
     command = parser.parse_args().command
     place: Place = kind if kind.is_available() else lifecycle
     try:

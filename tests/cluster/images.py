@@ -49,16 +49,25 @@ def recipes(base: str, tree: Path) -> dict[str, Recipe]:
 
 def components() -> Recipe:
     """Returns how to build the image with the programs that run in the cluster from the start."""
-    programs = builds.build_all()
+    return _static("components", builds.build_all(), _COMPONENTS)
+
+
+def kueue() -> Recipe:
+    """Returns how to build Kueue's image."""
+    return _static("kueue", builds.build_upstream(builds.KUEUE), (builds.KUEUE.name,))
+
+
+def _static(image: str, programs: Path, names: tuple[str, ...]) -> Recipe:
+    """Returns how to build an image of static programs."""
     dockerfile = HERE / "images" / "components" / "Dockerfile"
-    key = digest(dockerfile, *(programs / name for name in _COMPONENTS))
+    key = digest(dockerfile, *(programs / name for name in names))
 
     def link(folder: Path) -> None:
-        for name in _COMPONENTS:
+        for name in names:
             (folder / name).hardlink_to(programs / name)
 
-    context = make_once(CACHE / "images" / f"components-{key}", link)
-    return Recipe(_name("components", key), dockerfile, context)
+    context = make_once(CACHE / "images" / f"{image}-{key}", link)
+    return Recipe(_name(image, key), dockerfile, context)
 
 
 def _operator(base: str, tree: Path) -> Recipe:

@@ -57,6 +57,13 @@ def publish(cluster: Cluster) -> None:
     handle.write_images({name: recipe.reference for name, recipe in recipes.items()})
 
 
+def queue(cluster: Cluster) -> None:
+    """Installs Kueue beside what runs from the start."""
+    recipe = images.kueue()
+    _load([recipe])
+    addons.install_kueue(handle.kubectl(), recipe.reference)
+
+
 def check(cluster: Cluster) -> bool:
     """Tries what the cluster promises, under kind's names for the nodes."""
     return status.check(_renamed(cluster), confined=False)

@@ -69,6 +69,13 @@ def publish(cluster: Cluster) -> None:
     store.prune()
 
 
+def queue(cluster: Cluster) -> None:
+    """Installs Kueue beside what runs from the start."""
+    reference = store.publish_kueue()
+    store.send([reference], cluster.nodes)
+    addons.install_kueue(handle.kubectl(), reference)
+
+
 def check(cluster: Cluster) -> bool:
     """Tries what the cluster promises."""
     return status.check(cluster, confined=True)

@@ -35,6 +35,13 @@ def publish_components() -> str:
     return reference
 
 
+def publish_kueue() -> str:
+    """Builds and unpacks Kueue's image."""
+    reference = oci.make(images.kueue())
+    unpack([reference])
+    return reference
+
+
 def unpack(references: Iterable[str]) -> None:
     """Unpacks images into the golden root, which `up` clones for each node."""
     packages.require(*packages.CLUSTER)
