@@ -40,7 +40,7 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
 
     def __enter__(self) -> Self:
         client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
-        self._start(
+        self.start(
             "etcd",
             f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={client}",
@@ -53,7 +53,7 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         key, tokens = self.folder / "service-accounts.key", self.folder / "tokens.csv"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         tokens.write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
-        self._start(
+        self.start(
             "kube-apiserver",
             f"--etcd-servers={client}",
             "--bind-address=127.0.0.1",
@@ -84,11 +84,11 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
             process.terminate()
             process.wait(30)
 
-    def _start(self, program: str, *arguments: str) -> None:
+    def start(self, program: str, *arguments: str, folder: Path | None = None) -> None:
+        """Starts a program of Kubernetes, or of another folder; it ends with the control plane."""
         log = (self.folder / f"{program}.log").open("wb")
-        self._processes.append(
-            subprocess.Popen([self.programs / program, *arguments], stdout=log, stderr=subprocess.STDOUT)
-        )
+        command = [(folder or self.programs) / program, *arguments]
+        self._processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
 
     def _is_ready(self) -> bool:
         try:

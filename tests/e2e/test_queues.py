@@ -44,9 +44,9 @@ def test_a_queue_admits_whole_attempts_in_turn_and_keeps_their_pods_near(
     name = start(first)
     running = kubectl.wait_until(KIND, name, NAMESPACE, lambda job: kubectl.is_true(job, "Running"), timeout=200)
     # Without a queue two pods spread over the two racks, as another test sees.
-    placement = kubectl.wait_until(
-        KIND, name, NAMESPACE, lambda job: "placement" in job["status"], timeout=60
-    )["status"]["placement"]
+    placement = kubectl.wait_until(KIND, name, NAMESPACE, lambda job: "placement" in job["status"], timeout=60)[
+        "status"
+    ]["placement"]
     assert running["status"]["plan"]["placement"][0]["label"] == RACK
     assert placement["crossing"] == 0
     assert len(placement["groups"][0]["domains"]) == 1
@@ -59,9 +59,7 @@ def test_a_queue_admits_whole_attempts_in_turn_and_keeps_their_pods_near(
     queued = kubectl.wait_until(KIND, waiting, NAMESPACE, is_queued, timeout=120)["status"]
     assert queued["state"] == "Queued"
     assert f"in LocalQueue {queue}" in queued["message"]
-    kubectl.wait_until(
-        KIND, waiting, NAMESPACE, lambda job: "as number 1 in" in job["status"]["message"], timeout=60
-    )
+    kubectl.wait_until(KIND, waiting, NAMESPACE, lambda job: "as number 1 in" in job["status"]["message"], timeout=60)
     pods = f"customizer.dev/customization-job={waiting},customizer.dev/attempt"
     assert kubectl.get_all("pod", NAMESPACE, pods) == []
 
