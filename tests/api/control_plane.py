@@ -82,7 +82,11 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
     ) -> None:
         for process in reversed(self._processes):
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(30)
 
     def start(self, program: str, *arguments: str, folder: Path | None = None) -> None:
         """Starts a program of Kubernetes, or of another folder; it ends with the control plane."""
@@ -121,7 +125,17 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
     def install(self, path: Path, flag: str = "-f") -> None:
         """Applies manifests (`-k`: a kustomization) and waits until the apiserver serves their kinds."""
         self.kubectl("apply", "--server-side", flag, str(path))
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        self.wait_for_crds()
+
+    def wait_for_crds(self) -> None:
+        """Waits until the apiserver serves every CRD. `kubectl wait` fails on one without any condition yet."""
+        deadline = time.monotonic() + _READY_WITHIN
+        crds: list[Any] = []
+        while not crds or not all(_is_established(crd) for crd in crds):
+            if time.monotonic() > deadline:
+                raise AssertionError("a CRD is not established")
+            time.sleep(0.1)
+            crds = self.call("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Runs kubectl as administrator; returns what it printed, errors included."""
@@ -149,6 +163,11 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         }
         path.write_text(json.dumps(config))
         return path
+
+
+def _is_established(crd: Any) -> bool:
+    conditions = crd.get("status", {}).get("conditions") or ()
+    return any(entry["type"] == "Established" and entry["status"] == "True" for entry in conditions)
 
 
 def _message(text: str) -> str:

@@ -41,6 +41,7 @@ MESHES = (
     {"numNodes": 16, "tensorParallelSize": 8, "pipelineParallelSize": 2, "contextParallelSize": 2},
     {"numNodes": 16, "dataParallelReplicateSize": 2},
 )
+_POOL_LABEL = "bench/pool"
 _NAMESPACE = "/namespaces/default"
 _PODS, _NODES = f"/api/v1{_NAMESPACE}/pods", "/api/v1/nodes"
 _TRAINING_JOBS = f"/apis/kubeflow.org/v1{_NAMESPACE}/pytorchjobs"
@@ -231,7 +232,12 @@ def _make_nodes(plane: ControlPlane) -> dict[str, dict[str, str]]:
     names = [f"node-{number:03}" for number in range(NODES)]
     random.Random(0).shuffle(names)
     labels = {
-        name: {HOST_LABEL: name, FAST_LABEL: f"fast-{place // DOMAIN}", BLOCK_LABEL: f"block-{place // BLOCK}"}
+        name: {
+            HOST_LABEL: name,
+            FAST_LABEL: f"fast-{place // DOMAIN}",
+            BLOCK_LABEL: f"block-{place // BLOCK}",
+            _POOL_LABEL: "bench",
+        }
         for place, name in enumerate(names)
     }
     room = {"nvidia.com/gpu": str(GPUS), "cpu": "128", "memory": "2Ti", "pods": "110", "ephemeral-storage": "8Ti"}
@@ -251,7 +257,7 @@ def _start_kueue(plane: ControlPlane, programs: Path, kubeconfig: str) -> None:
     """Starts Kueue as a process. Its webhooks are left out: the objects here are complete and right."""
     plane.kubectl("create", "namespace", "kueue-system")
     plane.kubectl("apply", "--server-side", "-k", str(module_folder(KUEUE) / "config/components/crd"))
-    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    plane.wait_for_crds()
     plane.kubectl("create", "secret", "generic", "kueue-webhook-server-cert", "--namespace=kueue-system")
     certificates = plane.folder / "kueue"
     certificates.mkdir()
@@ -276,7 +282,7 @@ def _start_kueue(plane: ControlPlane, programs: Path, kubeconfig: str) -> None:
     )
     _mount_certificates(plane, certificates)
     levels = [{"nodeLabel": label} for label in (BLOCK_LABEL, FAST_LABEL, HOST_LABEL)]
-    flavor = {"nodeLabels": {}, "topologyName": "bench"}
+    flavor = {"nodeLabels": {_POOL_LABEL: "bench"}, "topologyName": "bench"}
     quota = {"name": "nvidia.com/gpu", "nominalQuota": str(NODES * GPUS)}
     group = {"coveredResources": ["nvidia.com/gpu"], "flavors": [{"name": "bench", "resources": [quota]}]}
     for kind, path, spec in (
