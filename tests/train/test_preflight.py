@@ -31,6 +31,8 @@ def test_good_data_are_counted_and_reported(storage: Storage, tmp_path: Path) ->
     assert dataset.report_uri == "s3://tests/out/good.work/uid-of-good/preflight.json"
     report = client(storage).get_object(Bucket="tests", Key="out/good.work/uid-of-good/preflight.json")["Body"].read()
     assert json.loads(report)["dataset"]["training"]["samples"] == 64
+    page = client(storage).get_object(Bucket="tests", Key="out/good.work/uid-of-good/preflight.html")["Body"].read()
+    assert b"Tokens of a sample" in page
 
 
 def test_a_broken_record_is_named_by_file_line_and_field(storage: Storage, tmp_path: Path) -> None:

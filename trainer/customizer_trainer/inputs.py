@@ -25,7 +25,7 @@ Choose = Callable[[Iterable[str]], list[str]]
 def fetch_job_data(job: Job, s3: S3, workspace: Workspace) -> Data:
     """Brings the data of a job and sorts it into training and validation. Raises DatasetNotFound."""
     found = _bring(job.dataset.training, s3, workspace.data / "training")
-    training, validation = _sort(found)
+    training, validation, ignored = _sort(found)
     if not training:
         raise _missing(job.dataset.training, "training")
     if job.dataset.validation is not None:
@@ -33,7 +33,8 @@ def fetch_job_data(job: Job, s3: S3, workspace: Workspace) -> Data:
         validation = _sort_validation(found)
         if not validation:
             raise _missing(job.dataset.validation, "validation")
-    return Data(training, validation)
+        ignored = [path for path in ignored if path not in validation]
+    return Data(training, validation, ignored)
 
 
 def prepare_job_data(job: Job, data: Data, model: Path, folder: Path, *, with_tokens: bool) -> Prepared:
@@ -62,12 +63,13 @@ def _bring(source: Source, s3: S3, folder: Path) -> Path:
     return fetch_data(source, s3, folder, _select)
 
 
-def _sort(place: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Returns training and validation files by relative path; a file that was named itself is for training."""
+def _sort(place: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+    """Returns training and validation files by relative path, and what is left; a file named itself is for training."""
     if place.is_file():
-        return {place.name: place}, {}
+        return {place.name: place}, {}, []
     found = find_data(_list(place))
-    return {path: place / path for path in found.training}, {path: place / path for path in found.validation}
+    training = {path: place / path for path in found.training}
+    return training, {path: place / path for path in found.validation}, found.ignored
 
 
 def _sort_validation(place: Path) -> dict[str, Path]:

@@ -2,16 +2,15 @@
 
 import logging
 
-from pydantic import Field
-
 from customizer_contract.artifact import MANIFEST_FILE
-from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
-from customizer_contract.result import DatasetFacts, ModelFacts, Result
+from customizer_contract.result import ModelFacts, Result
 from customizer_contract.steps import count_steps, count_warmup
 from customizer_trainer.backends.choice import find_backend
-from customizer_trainer.datasets.problems import InvalidRecordsError, RecordProblem
+from customizer_trainer.datasets.page import render_page
+from customizer_trainer.datasets.problems import InvalidRecordsError
+from customizer_trainer.datasets.report import Report, build_report
 from customizer_trainer.inputs import fetch_job_data, prepare_job_data
 from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model
@@ -22,19 +21,7 @@ from customizer_trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE = "preflight.json"
-
-
-class Report(Model):
-    """What preflight found, in full."""
-
-    model: ModelFacts | None = None
-    dataset: DatasetFacts | None = None
-    problems: list[RecordProblem] = Field(default_factory=list)
-    """The first ones in full."""
-    problem_counts: dict[str, int] = Field(default_factory=dict)
-    """All of them, by kind."""
-    warnings: list[str] = Field(default_factory=list)
+REPORT_FILE, PAGE_FILE = "preflight.json", "preflight.html"
 
 
 def run(job: Job, workspace: Workspace) -> Result:
@@ -55,8 +42,8 @@ def run(job: Job, workspace: Workspace) -> Result:
         prepared = prepare_job_data(job, data, settings, workspace.samples, with_tokens=False)
     except InvalidRecordsError as error:
         report = Report(model=facts, problems=error.problems.first, problem_counts=dict(error.problems.counts))
-        s3.put(report_uri, report.to_json().encode())
-        raise
+        put_report(job, s3, report)
+        raise error.with_report(report_uri) from None
     dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
     check_memory(job, config, longest_sample=dataset.training.lengths.max)
     warnings = [
@@ -65,9 +52,15 @@ def run(job: Job, workspace: Workspace) -> Result:
         *find_backend(job).warn_of_device(job),
         *find_backend(job).warn_of_serving(job),
     ]
-    report = Report(model=facts, dataset=dataset, warnings=warnings)
-    s3.put(report_uri, report.to_json().encode())
+    put_report(job, s3, build_report(prepared, dataset, facts, warnings))
     return Result(command="preflight", dataset=dataset, model=facts, warnings=warnings)
+
+
+def put_report(job: Job, s3: S3, report: Report) -> None:
+    """Stores the report, for programs and for people."""
+    s3.put(join(job.work_uri, REPORT_FILE), report.to_json().encode())
+    page = render_page(report, f"Preflight of {job.namespace}/{job.name}")
+    s3.put(join(job.work_uri, PAGE_FILE), page.encode())
 
 
 def describe_model(config: ModelConfig) -> ModelFacts:

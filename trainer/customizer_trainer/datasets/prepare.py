@@ -1,7 +1,7 @@
 """The whole way from files to stored samples and the facts about them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from customizer_trainer.storage.digest import combined_digest, file_digest
 _LARGE = 8_000_000
 """Bytes from which on it pays to start processes and to keep the words of the tokenizer."""
 _PROCESSES = 4
+_SHOWN = 5
 
 STORE, TRAINING, VALIDATION = "store", "training.npy", "validation.npy"
 
@@ -37,6 +38,8 @@ class Data:
     training: dict[str, Path]
     validation: dict[str, Path]
     """Empty when validation is to be split off."""
+    ignored: list[str] = field(default_factory=list)
+    """Files that could be data but are read for neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Prepared:
     training: Measured
     validation: Measured
     repetitions: Repetitions
+    store: Path
     files: list[str]
     """Their names, by the number in the samples' measures."""
 
@@ -88,7 +92,7 @@ def prepare(data: Data, make_tokenizer: Callable[[Format], Tokenizer], how: Prep
     DatasetEmpty, and what `make_tokenizer` raises.
     """
     format_ = find_format(data, how.columns)
-    is_large = sum(path.stat().st_size for path in [*data.training.values(), *data.validation.values()]) >= _LARGE
+    is_large = sum(path.stat().st_size for path in (*data.training.values(), *data.validation.values())) >= _LARGE
     encoder = None if format_ is None else TextEncoder(make_tokenizer(format_), fast=is_large)
     work = Work(Parser(how.columns, format_), encoder, how.max_length, how.with_tokens)
     processes = min(_PROCESSES, len(os.sched_getaffinity(0))) if is_large else 1
@@ -158,9 +162,12 @@ def _describe(
         packing=describe_packing(training.lengths, how.batching, how.max_length),
         digest=combined_digest({name: file_digest(path) for name, path in files.items()}),
     )
+    names = [*data.training, *data.validation]
     last_turn_only = met["training"].last_turn_only + met["validation"].last_turn_only
-    warnings = _warnings(facts, last_turn_only, how.max_length)
-    return Prepared(facts, warnings, training, validation, repetitions, [*data.training, *data.validation])
+    warnings = _warnings(facts, last_turn_only, data.ignored, how.max_length)
+    return Prepared(
+        facts, warnings, training, validation, repetitions, folder / STORE, [*data.training, *data.validation]
+    )
 
 
 def _refuse_empty(training: int, validation: int, dropped: int, dropped_validation: int, how: Preparation) -> None:
@@ -172,8 +179,11 @@ def _refuse_empty(training: int, validation: int, dropped: int, dropped_validati
             raise CustomizerError(Reason.DATASET_EMPTY, f"No {name} sample is left: {why}.")
 
 
-def _warnings(facts: DatasetFacts, last_turn_only: int, max_length: int) -> list[str]:
+def _warnings(facts: DatasetFacts, last_turn_only: int, ignored: Sequence[str], max_length: int) -> list[str]:
     warnings = []
+    if ignored:
+        more = f" and {len(ignored) - _SHOWN} more" if len(ignored) > _SHOWN else ""
+        warnings.append(f"Neither trained nor validated on: {', '.join(ignored[:_SHOWN])}{more}.")
     for name, split_facts in (("training", facts.training), ("validation", facts.validation)):
         if split_facts.dropped:
             warnings.append(f"{split_facts.dropped} {name} records do not fit into maxSeqLength {max_length}: dropped.")

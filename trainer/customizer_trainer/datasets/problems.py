@@ -70,14 +70,19 @@ class Problems:
 class InvalidRecordsError(CustomizerError):
     """Records that cannot be trained on."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, report_uri: str | None = None) -> None:
         first = problems.first[0]
         place = f"{first.file}, {first.unit} {first.line}" + (f", field {first.field}" if first.field else "")
         more = problems.counts.total() - 1
         rest = f" And {more} more: {_summary(problems.counts)}." if more else ""
-        message = f"{place}: {first.message}.{rest}"
+        where = f" The first {len(problems.first)} are in {report_uri}." if more and report_uri else ""
+        message = f"{place}: {first.message}.{rest}{where}"
         super().__init__(Reason.DATASET_INVALID, message, file=first.file, line=first.line, field=first.field)
         self.problems = problems
+
+    def with_report(self, uri: str) -> "InvalidRecordsError":
+        """Returns the error with the address of the report, where more of the problems are."""
+        return InvalidRecordsError(self.problems, uri)
 
 
 def _summary(counts: Counter[str]) -> str:

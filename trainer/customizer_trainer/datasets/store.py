@@ -1,6 +1,6 @@
 """Samples on disk: three flat files that are read by memory map, so that neither writing nor reading fills memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -49,6 +49,15 @@ def read_parts(folder: Path) -> Iterator[npt.NDArray[np.void]]:
     with (folder / _TABLE).open("rb") as stream:
         while len(part := np.fromfile(stream, dtype=MEASURES, count=_PART)):
             yield part
+
+
+def read_places(folder: Path, numbers: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Returns file and number within it of some samples."""
+    wanted = sorted(set(numbers))
+    if not wanted:
+        return {}
+    table = _map(folder / _TABLE, MEASURES)
+    return {number: (int(table[number]["file"]), int(table[number]["number"])) for number in wanted}
 
 
 class SampleStore:
