@@ -165,9 +165,7 @@ def _describe(
     names = [*data.training, *data.validation]
     last_turn_only = met["training"].last_turn_only + met["validation"].last_turn_only
     warnings = _warnings(facts, last_turn_only, data.ignored, how.max_length)
-    return Prepared(
-        facts, warnings, training, validation, repetitions, folder / STORE, [*data.training, *data.validation]
-    )
+    return Prepared(facts, warnings, training, validation, repetitions, folder / STORE, names)
 
 
 def _refuse_empty(training: int, validation: int, dropped: int, dropped_validation: int, how: Preparation) -> None:
