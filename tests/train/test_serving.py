@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.serving import Serving
 from customizer_trainer.commands import stage, verify
 from customizer_trainer.storage.digest import model_digest
+from customizer_trainer.storage.s3 import S3
 from tests.train.conftest import client
 from tests.train.harness import Storage
 
@@ -127,6 +129,57 @@ def test_a_base_model_is_staged_as_it_is(storage: Storage, model: Path, tmp_path
     assert verify.run(serving).artifact is None
     stage.run(serving, tmp_path)
     assert model_digest(tmp_path / "model") == model_digest(model)
+
+
+def test_servers_share_a_cache_and_bring_a_model_once(
+    storage: Storage, published: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = publish(storage, published, model, type="model", adapter=None)
+    serving = build_serving(storage, artifact={"uri": published}, cached=True)
+    brought = count_downloads(monkeypatch)
+    stores = [tmp_path / str(number) for number in range(10)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(lambda store: stage.run(serving, store, tmp_path / "cache"), stores))
+    assert sorted(brought) == sorted(f"{published}/{path}" for path in FILES)
+    for store in stores:
+        assert (store / "model").resolve() == tmp_path / "cache" / digest
+        assert (store / "model" / "adapter_model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_adapters_share_the_base_model_in_the_cache(storage: Storage, published: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        serving = build_serving(storage, artifact={"uri": published}, servedModelName=name, cached=True)
+        stage.run(serving, tmp_path / name, tmp_path / "cache")
+        assert (tmp_path / name / "adapters" / name).is_dir()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_changed_file_in_the_cache_is_mended_and_a_foreign_one_refused(
+    storage: Storage, published: str, model: Path, tmp_path: Path
+) -> None:
+    digest = publish(storage, published, model, type="model", adapter=None)
+    serving = build_serving(storage, artifact={"uri": published}, cached=True)
+    stage.run(serving, tmp_path / "store", tmp_path / "cache")
+    folder = tmp_path / "cache" / digest
+    (folder / "adapter_model.safetensors").write_bytes(WEIGHTS[::-1])
+    stage.run(serving, tmp_path / "store", tmp_path / "cache")
+    assert (folder / "adapter_model.safetensors").read_bytes() == WEIGHTS
+    (folder / "model-00002.safetensors").write_bytes(b"foreign")
+    with pytest.raises(CustomizerError, match=r"model-00002\.safetensors on the cache volume is not in the manifest"):
+        stage.run(serving, tmp_path / "store", tmp_path / "cache")
+
+
+def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes the address of every object that is downloaded."""
+    brought: list[str] = []
+    download = S3._download
+
+    def note(self: S3, uri: str, target: Path, missing: Reason) -> None:
+        brought.append(uri)
+        download(self, uri, target, missing)
+
+    monkeypatch.setattr(S3, "_download", note)
+    return brought
 
 
 def test_a_second_run_downloads_nothing_and_mends_what_is_broken(

@@ -22,6 +22,9 @@ SERVING_FILE = PurePosixPath("/etc/customizer/serving.json")
 CHAT_TEMPLATE = PurePosixPath("/etc/customizer-template/chat_template.jinja")
 """The chat template of a server, from an annotation of the pod."""
 
+MODEL_CACHE = PurePosixPath("/model-cache")
+"""Weights that servers share, one folder for each model; a claim, where the deployment names one."""
+
 SERVED_MODEL = MODEL_STORE / "model"
 """Full weights: the fine-tuned model, or the base model of the adapters."""
 

@@ -31,6 +31,8 @@ class Serving(Model):
     """Name under which the tuned model is served. Default: that of the artifact, or of the deployment."""
     base_in_image: bool = False
     """Whether the server brings the base model of an adapter by itself; then it is neither looked for nor staged."""
+    cached: bool = False
+    """Whether full weights are staged into `paths.MODEL_CACHE`, which other servers share."""
     storage: ObjectStorage = ObjectStorage()
 
     @model_validator(mode="after")

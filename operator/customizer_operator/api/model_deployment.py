@@ -62,6 +62,13 @@ class ServedModel(ModelSource):
     )
 
 
+class WeightCache(Model):
+    """A volume on which servers share full weights: each model is downloaded once, and verified by every server."""
+
+    claim_name: Name
+    """Name of a PersistentVolumeClaim that all of the servers can mount (ReadWriteMany for several nodes)."""
+
+
 class ModelDeploymentSpec(Placement):
     """What is served, by what, and where."""
 
@@ -83,6 +90,8 @@ class ModelDeploymentSpec(Placement):
     """How the servers are spread over nodes and zones."""
     resources: Resources | None = None
     """CPU and memory of a server. GPUs are added by the operator."""
+    cache: WeightCache | None = None
+    """Where the weights are kept. Default: each server downloads them to its node's disk."""
     gpu_resource: GpuResource = "nvidia.com/gpu"
     """The resource of which a server takes runtime.tensorParallelSize, on device gpu."""
     shared_memory: Quantity | None = None

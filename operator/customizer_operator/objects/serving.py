@@ -3,11 +3,11 @@
 import hashlib
 import json
 
-from customizer_contract.paths import CHAT_TEMPLATE, MODEL_STORE
+from customizer_contract.paths import CHAT_TEMPLATE, MODEL_CACHE, MODEL_STORE
 from customizer_contract.serving import Serving
 from customizer_operator.api.base import GROUP, Object
 from customizer_operator.api.common import Resources
-from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.model_deployment import ModelDeployment, WeightCache
 from customizer_operator.api.model_runtime import PORT, Runtime
 from customizer_operator.objects.pods import (
     build_claim_mounts,
@@ -49,6 +49,8 @@ _LICENCE = "NGC_API_KEY"
 _TEMPLATE_VOLUME = "chat-template"
 _STORE_VOLUME = "model-store"
 _CACHE_VOLUME = "cache"
+_SHARED_VOLUME = "model-cache"
+_SHARED_MOUNT: Object = {"name": _SHARED_VOLUME, "mountPath": str(MODEL_CACHE)}
 _DRAIN_SECONDS = 10
 _GRACE_SECONDS = 60
 _DEADLINE_SECONDS = 3600
@@ -141,7 +143,13 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
     claims = build_claim_mounts(access.claims)
     stage = {
         **build_container(deployment, access, STAGE, io_image),
-        "volumeMounts": [build_config_mount(), build_tmp_mount(), store, *claims],
+        "volumeMounts": [
+            build_config_mount(),
+            build_tmp_mount(),
+            store,
+            *([_SHARED_MOUNT] if spec.cache is not None else []),
+            *claims,
+        ],
     }
     gpus = {spec.gpu_resource: str(spec.runtime.tensor_parallel_size)} if access.device == "gpu" else {}
     server: Object = {
@@ -172,6 +180,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "volumeMounts": [
             {**store, "mountPath": engine.store, "readOnly": True},
             {"name": _CACHE_VOLUME, "mountPath": CACHE},
+            *([{**_SHARED_MOUNT, "readOnly": True}] if spec.cache is not None else []),
             build_tmp_mount(),
             build_shared_memory_mount(),
             *([_template_mount()] if spec.runtime.chat_template is not None else []),
@@ -189,6 +198,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
             build_shared_memory_volume(spec.shared_memory),
             {"name": _STORE_VOLUME, "emptyDir": {}},
             {"name": _CACHE_VOLUME, "emptyDir": {}},
+            *([_build_shared_volume(spec.cache)] if spec.cache is not None else []),
             *([_template_volume()] if spec.runtime.chat_template is not None else []),
             *build_claim_volumes(access.claims),
         ],
@@ -214,6 +224,10 @@ def _build_licence(runtime: Runtime) -> list[Object]:
 
 def _annotate_template(runtime: Runtime) -> dict[str, str]:
     return {} if runtime.chat_template is None else {_TEMPLATE_ANNOTATION: runtime.chat_template}
+
+
+def _build_shared_volume(cache: WeightCache) -> Object:
+    return {"name": _SHARED_VOLUME, "persistentVolumeClaim": {"claimName": cache.claim_name}}
 
 
 def _template_volume() -> Object:

@@ -154,6 +154,7 @@ def _build(
             model=ModelInput(source=translate_source(model, MODEL_VOLUME), trust_remote_code=trust) if model else None,
             served_model_name=runtime.served_model_name,
             base_in_image=base_in_image,
+            cached=deployment.spec.cache is not None,
             storage=translate_storage(storage),
         ),
         access=Access(storage, model, device),

@@ -87,3 +87,13 @@ def test_a_native_nim_finds_its_model_where_it_looks() -> None:
     (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
     store = next(mount for mount in server["volumeMounts"] if mount["name"] == "model-store")
     assert store["mountPath"] == "/model"
+
+
+def test_servers_share_a_cache_that_only_stage_may_write() -> None:
+    template = served(cache={"claimName": "weights"}).get(DEPLOYMENT, "bot")["spec"]["template"]
+    pod = template["spec"]
+    (stage,), (server,) = pod["initContainers"], pod["containers"]
+    assert {"name": "model-cache", "persistentVolumeClaim": {"claimName": "weights"}} in pod["volumes"]
+    assert {"name": "model-cache", "mountPath": "/model-cache"} in stage["volumeMounts"]
+    assert {"name": "model-cache", "mountPath": "/model-cache", "readOnly": True} in server["volumeMounts"]
+    assert Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION]).cached
