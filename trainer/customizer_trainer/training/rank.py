@@ -20,7 +20,8 @@ Train = Callable[[Path, EventLog, str], None]
 def run_rank(load: Callable[[str], Train]) -> int:
     """Trains with what `load` imports for a device; returns 0 also when told to stop, since all is saved then."""
     recipe, events, device = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    log = EventLog(events, int(os.environ["RANK"]))
+    rank = int(os.environ["RANK"])
+    log = EventLog(events, rank)
     try:
         # Imported here, so that an image that lacks something is reported like any other failure.
         check_device(device, int(os.environ["LOCAL_RANK"]))
@@ -28,7 +29,7 @@ def run_rank(load: Callable[[str], Train]) -> int:
         train(recipe, log, device)
     except BaseException as error:  # torch's CheckpointException is no Exception
         reason, message = classify(error)
-        log.tell(Failed(rank=int(os.environ["RANK"]), at=time.time(), reason=reason, message=message))
+        log.tell(Failed(rank=rank, at=time.time(), reason=reason, message=message))
         raise
     return 0
 

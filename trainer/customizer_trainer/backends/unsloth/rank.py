@@ -36,6 +36,8 @@ def train(path: Path, log: EventLog, device: str) -> None:
         train_dataset=load_split(samples, "training", scratch),
         data_collator=collate,
     )
+    if settings["model"]["dtype"] == "float32":
+        _widen(trainer.model)
     validation = load_split(samples, "validation", scratch)
     trainer.watch = Watch(log, settings["validate_every"], settings["save_every"], settings["save_every_seconds"])
     trainer.validation = DataLoader(
@@ -62,6 +64,13 @@ def load_model(options: dict[str, Any], lora: dict[str, Any] | None) -> tuple[An
     if lora is not None:
         model = FastLanguageModel.get_peft_model(model, **lora)
     return model, tokenizer
+
+
+def _widen(model: Any) -> None:
+    """Trains in 32 bits what the library has made 16 bits wide beside quantized weights: activations have 32."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
