@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from kubernetes import client, config
-from urllib3.exceptions import HTTPError
 
 from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
+from customizer_operator.apiserver import ApiError, ApiServer, RefusedError, path_of
 from customizer_operator.cache import Cache, take_in
 from customizer_operator.differences import is_within, merge_patch
+from customizer_operator.objects.events import build_event
 from customizer_operator.plan.plan import (
     NODE,
     POD,
+    Annotation,
     Event,
     EventsOf,
     Exists,
@@ -40,7 +39,6 @@ log = logging.getLogger(__name__)
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """Digest of what was last applied: tells that a field was taken away, which a comparison cannot see."""
 
-_TIMEOUT = (5, 30)
 _SERVED_MAX_AGE = 10.0
 _NODES_MAX_AGE = 60.0
 _QUEUE_MAX_AGE = 10.0
@@ -53,32 +51,11 @@ _LOG_BYTES = 1 << 14
 _REFUSALS = (400, 403, 422)
 
 
-class ApiError(Exception):
-    """The apiserver refused a request."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}")
-        self.status = status
-        self.message = message
-
-
-class RefusedError(ApiError):
-    """The apiserver will not have an object: a quota, a policy or a webhook, which the user may be able to change."""
-
-
-def _connect(kubeconfig: Path | None) -> client.ApiClient:
-    """Returns a client for the cluster that a kubeconfig names; default: where the operator runs, or $KUBECONFIG."""
-    if kubeconfig is not None:
-        return config.new_client_from_config(str(kubeconfig))
-    config.load_config()
-    return client.ApiClient()
-
-
 class Cluster:
     """Reads from the cluster and carries plans out. What it writes it also tells the cache."""
 
     def __init__(self, cache: Cache, kubeconfig: Path | None = None) -> None:
-        self._api = _connect(kubeconfig)
+        self._api = ApiServer(kubeconfig)
         self._cache = cache
         self._pods = PodClient()
         self._remembered: dict[Question, tuple[float, object]] = {}
@@ -89,7 +66,7 @@ class Cluster:
         query = {"limit": str(_LIST_LIMIT)}
         while True:
             try:
-                page = self._call("GET", _path(resource, namespace), query=query)
+                page = self._api.call("GET", path_of(resource, namespace), query=query)
             except ApiError as error:
                 if error.status == 404:
                     return None
@@ -123,6 +100,8 @@ class Cluster:
             if error.status in _REFUSALS:
                 raise RefusedError(error.status, error.message) from error
             raise
+        for annotation in plan.annotate:
+            self._annotate(annotation)
         for reference in plan.delete:
             self._delete(reference)
         for event in plan.events:
@@ -134,7 +113,9 @@ class Cluster:
     def _create(self, namespace: str, item: Object) -> None:
         resource = find_resource(item)
         try:
-            created = self._call("POST", _path(resource, namespace), body=item, query={"fieldManager": FIELD_MANAGER})
+            created = self._api.call(
+                "POST", path_of(resource, namespace), body=item, query={"fieldManager": FIELD_MANAGER}
+            )
         except ApiError as error:
             if error.status == 409:
                 return
@@ -151,15 +132,34 @@ class Cluster:
         present = self._cache.get(resource, namespace, name)
         if present is not None and is_within(desired, present):
             return
-        applied = self._call(
+        applied = self._api.call(
             "PATCH",
-            _path(resource, namespace, name),
+            path_of(resource, namespace, name),
             body=desired,
             content_type="application/apply-patch+yaml",
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
         )
         log.info("applied %s %s/%s", resource.kind, namespace, name)
         self._cache.put(resource, applied)
+
+    def _annotate(self, annotation: Annotation) -> None:
+        """Tells a running pod something. One that has gone meanwhile needs to know nothing."""
+        body = {"metadata": {"uid": annotation.uid, "annotations": {annotation.key: annotation.value}}}
+        try:
+            written = self._api.call(
+                "PATCH",
+                path_of(POD, annotation.namespace, annotation.pod),
+                body=body,
+                content_type="application/merge-patch+json",
+                query={"fieldManager": FIELD_MANAGER},
+            )
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            return
+        log.info("told Pod %s/%s of %s", annotation.namespace, annotation.pod, annotation.key)
+        if (kept := take_in(POD, written)) is not None:
+            self._cache.put(POD, kept)
 
     def _delete(self, reference: Reference) -> None:
         options = {
@@ -169,7 +169,9 @@ class Cluster:
             "preconditions": {"uid": reference.uid},
         }
         try:
-            left = self._call("DELETE", _path(reference.resource, reference.namespace, reference.name), body=options)
+            left = self._api.call(
+                "DELETE", path_of(reference.resource, reference.namespace, reference.name), body=options
+            )
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -184,30 +186,9 @@ class Cluster:
     def _tell(self, subject: Object, resource: Resource, event: Event) -> None:
         """Writes an event under a name made from its content, so that the same one is written once."""
         metadata = subject["metadata"]
-        digest = hashlib.sha256(
-            json.dumps([metadata["uid"], event.reason, event.message, event.occasion]).encode()
-        ).hexdigest()[:16]
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
-            "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "reportingController": GROUP,
-            "reportingInstance": FIELD_MANAGER,
-            "action": "Reconcile",
-            "reason": event.reason,
-            "note": event.message[:1024],
-            "type": event.type,
-            "regarding": {
-                "apiVersion": resource.api_version,
-                "kind": resource.kind,
-                "name": metadata["name"],
-                "namespace": metadata["namespace"],
-                "uid": metadata["uid"],
-            },
-        }
+        body = build_event(subject, resource, event, datetime.now(UTC))
         try:
-            self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events", body=body)
+            self._api.call("POST", f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events", body=body)
         except ApiError as error:
             if error.status != 409:
                 log.warning("an event on %s/%s was not written: %s", metadata["namespace"], metadata["name"], error)
@@ -219,9 +200,9 @@ class Cluster:
             "status": merge_patch(subject.get("status", {}), status),
         }
         try:
-            written = self._call(
+            written = self._api.call(
                 "PATCH",
-                _path(resource, metadata["namespace"], metadata["name"]) + "/status",
+                path_of(resource, metadata["namespace"], metadata["name"]) + "/status",
                 body=body,
                 content_type="application/merge-patch+json",
                 query={"fieldManager": FIELD_MANAGER},
@@ -237,16 +218,16 @@ class Cluster:
         match question:
             case EventsOf(namespace, uid):
                 query = {"fieldSelector": f"involvedObject.uid={uid}"}
-                events = self._call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
+                events = self._api.call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
                 return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
             case Exists(resource, namespace, name):
-                return self._find(_path(resource, namespace, name))
+                return self._find(path_of(resource, namespace, name))
             case LogOf(namespace, pod, container):
                 return self._read_log(namespace, pod, container)
             case HttpGet(url, max_age):
                 return self._remember(question, now, max_age, lambda: self._pods.get(url))
             case Listed(resource, namespace, selector):
-                found = self._find(_path(resource, namespace), {"labelSelector": selector})
+                found = self._find(path_of(resource, namespace), {"labelSelector": selector})
                 return None if found is None else found["items"]
             case PendingWorkloads():
                 return self._remember(question, now, _QUEUE_MAX_AGE, lambda: self._read_queue(question))
@@ -258,7 +239,7 @@ class Cluster:
 
     def _read_log(self, namespace: str, pod: str, container: str) -> str | None:
         query = {"container": container, "tailLines": _LOG_LINES}
-        status, data = self._send("GET", f"{_path(POD, namespace, pod)}/log", query=query)
+        status, data = self._api.send("GET", f"{path_of(POD, namespace, pod)}/log", query=query)
         if status != 200:
             log.info("the log of pod %s/%s is not to be had: %s", namespace, pod, status)
             return None
@@ -274,7 +255,7 @@ class Cluster:
 
     def _read_node_labels(self) -> dict[str, dict[str, str]]:
         """Lists the metadata of the nodes; the apiserver leaves the rest out."""
-        nodes = self._call("GET", _path(NODE, None), accept=_METADATA_ONLY)["items"]
+        nodes = self._api.call("GET", path_of(NODE, None), accept=_METADATA_ONLY)["items"]
         return {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
 
     def _knows(self, path: str, plural: str) -> bool:
@@ -285,74 +266,15 @@ class Cluster:
         """Asks Kueue's own apiserver, which may be switched off or not answer."""
         path = f"{_VISIBILITY}/namespaces/{question.namespace}/localqueues/{question.queue}/pendingworkloads"
         try:
-            return list(self._call("GET", path)["items"])
+            return list(self._api.call("GET", path)["items"])
         except ApiError as error:
             log.info("Kueue does not tell what waits in %s/%s: %s", question.namespace, question.queue, error)
             return None
 
     def _find(self, path: str, query: dict[str, str] | None = None) -> Object | None:
         try:
-            return self._call("GET", path, query=query)
+            return self._api.call("GET", path, query=query)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Object | None = None,
-        query: dict[str, str] | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Object:
-        status, data = self._send(method, path, body=body, query=query, content_type=content_type, accept=accept)
-        answer: Any = _parse(data)
-        if not 200 <= status < 300:
-            raise ApiError(status, answer.get("message", ""))
-        return dict(answer)
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Object | None = None,
-        query: dict[str, str] | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> tuple[int, bytes]:
-        """Returns status and body of the apiserver's answer, whatever they are."""
-        request = self._api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content_type},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
-            return response.status, response.read()
-        except HTTPError as error:
-            raise ApiError(0, f"the apiserver did not answer: {error}") from error
-
-
-def _parse(data: bytes) -> Any:
-    """Parses an answer; what is not JSON (a proxy's page, say) becomes its own message."""
-    try:
-        return json.loads(data)
-    except ValueError:
-        return {"message": data[:300].decode(errors="replace")}
-
-
-def _path(resource: Resource, namespace: str | None, name: str | None = None) -> str:
-    parts = ["apis", resource.group, resource.version] if resource.group else ["api", resource.version]
-    if namespace is not None:
-        parts += ["namespaces", namespace]
-    parts.append(resource.plural)
-    if name is not None:
-        parts.append(name)
-    return "/" + "/".join(parts)

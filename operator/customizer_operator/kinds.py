@@ -20,6 +20,7 @@ from customizer_operator.plan.plan import (
     Resource,
 )
 from customizer_operator.plan.serving import ask_about_deployment, find_job, plan_deployment
+from customizer_operator.plan.serving_adapters import find_adapter_jobs
 from customizer_operator.plan.serving_companions import COMPANIONS
 from customizer_operator.settings import Settings
 
@@ -60,11 +61,11 @@ def build_kinds(settings: Settings) -> tuple[Kind, ...]:
             children=(JOB, DEPLOYMENT, SERVICE, POD, *COMPANIONS),
             plan=lambda observed: plan_deployment(observed, settings.images),
             ask=ask_about_deployment,
-            refers_to=_find_served_job,
+            refers_to=_find_served_jobs,
         ),
     )
 
 
-def _find_served_job(subject: Object) -> Sequence[Ref]:
-    name = find_job(subject)
-    return (Ref(CUSTOMIZATION_JOB, name),) if name else ()
+def _find_served_jobs(subject: Object) -> Sequence[Ref]:
+    names = [find_job(subject), *find_adapter_jobs(subject)]
+    return [Ref(CUSTOMIZATION_JOB, name) for name in dict.fromkeys(names) if name]

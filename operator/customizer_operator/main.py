@@ -13,8 +13,9 @@ import kopf
 from prometheus_client import start_http_server
 
 from customizer_operator.api.base import Object
+from customizer_operator.apiserver import ApiError, RefusedError
 from customizer_operator.cache import Cache, find_owners, take_in
-from customizer_operator.cluster import ApiError, Cluster, RefusedError
+from customizer_operator.cluster import Cluster
 from customizer_operator.kinds import build_kinds
 from customizer_operator.metrics import Metrics
 from customizer_operator.observer import ask, find_keys_to_wake, observe

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from customizer_contract.errors import ExitCode
-from customizer_operator.cluster import ApiError
+from customizer_operator.apiserver import ApiError
 from customizer_operator.main import Operator
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.plan import Key

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     ARTIFACT_NOT_FOUND = "ArtifactNotFound"
     ARTIFACT_INVALID = "ArtifactInvalid"
+    ADAPTER_INCOMPATIBLE = "AdapterIncompatible"
+    ADAPTER_NOT_LOADED = "AdapterNotLoaded"
     DEVICE_UNAVAILABLE = "DeviceUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
@@ -174,6 +176,18 @@ CATALOGUE: dict[Reason, Entry] = {
         "Publish it again; nothing unverified is served.",
         ExitCode.BAD_INPUT,
         retryable=False,
+    ),
+    Reason.ADAPTER_INCOMPATIBLE: Entry(
+        "An adapter does not fit the served base model, or the limits of the server.",
+        "Train it on the model that is served, or give the server what the adapter needs in runtime.lora.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.ADAPTER_NOT_LOADED: Entry(
+        "The server does not take an adapter.",
+        "Read the server's log; it is tried again meanwhile.",
+        ExitCode.UNAVAILABLE,
+        retryable=True,
     ),
     Reason.DEVICE_UNAVAILABLE: Entry(
         "The job asks for GPUs and this pod sees none.",

@@ -30,3 +30,12 @@ SERVED_MODEL = MODEL_STORE / "model"
 
 SERVED_ADAPTERS = MODEL_STORE / "adapters"
 """One folder an adapter, named as the adapter is served."""
+
+WISH_FILE = SERVING_FILE.with_name("adapters.json")
+"""The wish for adapters, from an annotation that the operator changes while the pod runs; empty before the first."""
+
+LIVE_ADAPTERS = MODEL_STORE / "live"
+"""Adapters that come and go by call: one folder each, `<name>@<sha256 of its manifest>`."""
+
+STAGING = MODEL_STORE / ".staging"
+"""Adapters on their way, on the disk that they will be served from."""

@@ -17,8 +17,24 @@ class ArtifactInput(Model):
     """Expected sha256 of manifest.json; whatever the manifest is now when not given."""
 
 
+class LoraServer(Model):
+    """What a server takes of adapters, and how it is given them."""
+
+    loading: Literal["Call", "Folder"]
+    """Call: vLLM's load_lora_adapter. Folder: the server looks into NIM_PEFT_SOURCE again and again."""
+    port: int
+    """Port of the server."""
+    max_rank: int
+    target_modules: list[str] | None = None
+    """Layers that it can adapt. None: every linear layer of the model."""
+    staged: str | None = None
+    """Name of the adapter that it was started with; it stays."""
+    base_in_image: bool = False
+    """Whether the server brings the base model itself, so that adapters cannot be compared with it."""
+
+
 class Serving(Model):
-    """One ModelDeployment, as `verify` and `stage` read it."""
+    """One ModelDeployment, as `verify`, `stage` and `sidecar` read it."""
 
     version: Literal["v1alpha1"] = "v1alpha1"
     name: str
@@ -34,6 +50,8 @@ class Serving(Model):
     cached: bool = False
     """Whether full weights are staged into `paths.MODEL_CACHE`, which other servers share."""
     storage: ObjectStorage = ObjectStorage()
+    lora: LoraServer | None = None
+    """None: no adapters come or go while the server runs."""
 
     @model_validator(mode="after")
     def _serves_something(self) -> Self:

@@ -13,10 +13,11 @@ from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 
+from customizer_contract.adapters import SIDECAR_PORT
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
-from customizer_contract.paths import JOB_FILE, MODEL_STORE, SERVING_FILE, TERMINATION_MESSAGE, WORKSPACE
+from customizer_contract.paths import JOB_FILE, MODEL_STORE, SERVING_FILE, TERMINATION_MESSAGE, WISH_FILE, WORKSPACE
 from customizer_contract.progress import PROGRESS_PORT
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
@@ -55,6 +56,10 @@ def _parse() -> argparse.Namespace:
     commands.add_parser("verify", parents=[of_a_deployment], help="check artifacts and report what they are")
     stage = commands.add_parser("stage", parents=[of_a_deployment], help="bring verified weights to the server's disk")
     stage.add_argument("--model-store", type=Path, default=Path(MODEL_STORE), help="the server's disk")
+    sidecar = commands.add_parser("sidecar", parents=[of_a_deployment], help="keep a server's adapters as wished")
+    sidecar.add_argument("--model-store", type=Path, default=Path(MODEL_STORE), help="the server's disk")
+    sidecar.add_argument("--wish", type=Path, default=Path(WISH_FILE), help="the adapters that shall be served")
+    sidecar.add_argument("--port", type=int, default=SIDECAR_PORT, help="of /report and /ready")
     return parser.parse_args()
 
 
@@ -74,8 +79,10 @@ def _command(arguments: argparse.Namespace) -> Callable[[], Result]:
             )
         case "verify":
             return lambda: run(_read(arguments.serving, Serving))
-        case _:
+        case "stage":
             return lambda: run(_read(arguments.serving, Serving), arguments.model_store)
+        case _:
+            return lambda: run(_read(arguments.serving, Serving), arguments.model_store, arguments.wish, arguments.port)
 
 
 def _read(path: Path, kind: type[File]) -> File:

@@ -6,18 +6,17 @@ from pydantic import Field
 
 from customizer_contract.base import CelRule, Model
 from customizer_contract.result import ArtifactReference
-from customizer_contract.sources import S3_URI_PATTERN
 from customizer_operator.api.base import Column, Conditions, Names, Resource
 from customizer_operator.api.common import (
     GpuResource,
     ModelSource,
-    Name,
     ObjectStorage,
     Placement,
     Quantity,
     Resources,
 )
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
+from customizer_operator.api.model_adapters import Adapter, AdapterStatus, JobReference, PublishedArtifact
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
 
@@ -28,20 +27,9 @@ _MEMBERS = "[has(self.customizationJobRef), has(self.artifact), has(self.hugging
 )
 
 
-class JobReference(Model):
-    """A CustomizationJob of the same namespace."""
+class Artifact(PublishedArtifact):
+    """A published artifact, and where the base model of an adapter is."""
 
-    name: Name
-    """Name of the job. The deployment waits for it, and serves what it publishes."""
-
-
-class Artifact(Model):
-    """A published artifact."""
-
-    uri: str = Field(pattern=S3_URI_PATTERN, max_length=1024)
-    """Where it was published: the prefix that holds manifest.json."""
-    manifest_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    """sha256 of manifest.json. Another manifest is refused. Default: whatever is there."""
     base_model: ModelSource | None = None
     """Where the base model of an adapter is. Default: where it was when the adapter was trained."""
 
@@ -74,6 +62,12 @@ class ModelDeploymentSpec(Placement):
 
     model: ServedModel
     """What is served."""
+    adapters: list[Adapter] | None = Field(
+        None,
+        max_length=128,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    """LoRA adapters of the served model. They come and go without a restart; runtime.lora makes room for them."""
     runtime: Runtime
     """The server."""
     object_storage: ObjectStorage | None = None
@@ -107,6 +101,13 @@ class ModelDeploymentSpec(Placement):
     network_policy: NetworkPolicy | None = None
     """Shuts the servers off from everybody who is not named. Default: the namespace's own policies alone."""
 
+    cel_rules = (
+        CelRule(
+            "!has(self.adapters) || size(self.adapters) == 0 || has(self.runtime.lora)",
+            "adapters need a server that takes them: add runtime.lora, {} is enough",
+        ),
+    )
+
 
 class ModelStatus(Model):
     """A model as the server knows it."""
@@ -134,6 +135,8 @@ class ModelDeploymentStatus(Model):
     """Address inside the cluster, without /v1."""
     models: list[ModelStatus] | None = None
     """Names that every ready replica answers to, the tuned one first."""
+    adapters: list[AdapterStatus] | None = None
+    """One entry for each of spec.adapters."""
     artifact: ArtifactReference | None = None
     """The verified artifact; absent for a base model."""
     replicas: int | None = None

@@ -86,6 +86,24 @@ class NgcSecretReference(Model):
     """Key within it."""
 
 
+class Lora(Model):
+    """Room for adapters that come and go while the server runs. To change it restarts the server."""
+
+    max_rank: Literal[8, 16, 32, 64, 128, 256] = 32
+    """The largest rank of an adapter. More than is needed costs memory and speed."""
+    max_gpu_adapters: int = Field(8, ge=1, le=128)
+    """Adapters that requests of one batch may use; each takes memory of the GPU."""
+    max_cpu_adapters: int = Field(128, ge=1, le=1024)
+    """Adapters that are kept in memory of the host, from where they come to the GPU when they are asked for."""
+
+    cel_rules = (
+        CelRule(
+            "self.maxCpuAdapters >= self.maxGpuAdapters",
+            "maxCpuAdapters must be at least maxGpuAdapters: what is on the GPU is kept on the host too",
+        ),
+    )
+
+
 class Runtime(Model):
     """The server."""
 
@@ -113,6 +131,8 @@ class Runtime(Model):
     """A Jinja chat template in place of the tokenizer's own."""
     ngc_secret_ref: NgcSecretReference | None = None
     """The key with which a NIM brings its profile from NGC and proves its licence."""
+    lora: Lora | None = None
+    """Room for spec.adapters. Default: none, and only an adapter in spec.model is served."""
     device: Literal["gpu", "cpu"] | None = None
     """What the server computes on. Default: that of the job in customizationJobRef, else gpu."""
     args: list[Argument] | None = Field(None, max_length=32)

@@ -22,6 +22,8 @@ _CACHES = {
     "TMPDIR": "/tmp",  # noqa: S108
     "USER": "server",
 }
+_REFRESH_SECONDS = 5
+"""Between two looks of a NIM at its folder of adapters."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What the engines accept as the largest rank; an adapter of another rank takes the next."""
 
@@ -82,7 +84,12 @@ def find_contradiction(runtime: Runtime, image: str) -> str | None:
 
     The schema refuses the same where the spec itself names the generation.
     """
-    if runtime.type == "VLLM" or find_generation(runtime, image) != "V1":
+    if runtime.type == "VLLM":
+        return None
+    generation = find_generation(runtime, image)
+    if generation == "Engine" and runtime.lora is not None:
+        return f"{image} is a NIM of generation Engine, which serves full weights only: remove runtime.lora."
+    if generation != "V1":
         return None
     found = f"{image} is a NIM of generation V1, which"
     otherwise = "or set runtime.generation to V2 if it is one."
@@ -107,8 +114,10 @@ def build_engine(runtime: Runtime, image: str, weights: Weights) -> Engine:
         variables |= {"NIM_ENGINE_MODEL_PATH": path, "NIM_ENGINE_MODEL_NAME": weights.main_name}
     else:
         variables["NIM_SERVED_MODEL_NAME"] = weights.main_name
-        if weights.base_name is not None:
+        if weights.base_name is not None or runtime.lora is not None:
             variables["NIM_PEFT_SOURCE"] = str(SERVED_ADAPTERS)
+        if runtime.lora is not None:
+            variables["NIM_PEFT_REFRESH_INTERVAL"] = str(_REFRESH_SECONDS)
         if runtime.profile is not None:
             variables["NIM_MODEL_PROFILE"] = runtime.profile
         variables |= _v1(runtime, weights) if generation == "V1" else _v2(runtime, weights)
@@ -129,6 +138,8 @@ def _vllm(runtime: Runtime, weights: Weights) -> Engine:
     if weights.base_name is not None:
         arguments += ["--lora-modules", f"{weights.name}={weights.adapter_path}"]
     variables = {**_CACHES, "VLLM_CACHE_ROOT": f"{CACHE}/vllm", "VLLM_NO_USAGE_STATS": "1"}
+    if runtime.lora is not None:
+        variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Engine(
         [*arguments, *_engine_options(runtime, weights), *(runtime.args or [])],
         _merge(variables, runtime),
@@ -139,10 +150,20 @@ def _vllm(runtime: Runtime, weights: Weights) -> Engine:
     )
 
 
+def find_rank(runtime: Runtime, weights: Weights) -> int | None:
+    """Returns the largest rank that the server takes; None if it takes no adapters."""
+    ranks = [weights.rank or 0, runtime.lora.max_rank if runtime.lora else 0]
+    return _largest_rank(max(ranks)) if any(ranks) else None
+
+
 def _v1(runtime: Runtime, weights: Weights) -> dict[str, str]:
     variables = _v1_model(runtime, weights)
-    if weights.rank is not None:
-        variables["NIM_MAX_LORA_RANK"] = str(_largest_rank(weights.rank))
+    rank = find_rank(runtime, weights)
+    if rank is not None:
+        variables["NIM_MAX_LORA_RANK"] = str(rank)
+    if runtime.lora is not None:
+        variables["NIM_MAX_GPU_LORAS"] = str(runtime.lora.max_gpu_adapters)
+        variables["NIM_MAX_CPU_LORAS"] = str(runtime.lora.max_cpu_adapters)
     if runtime.max_model_len is not None:
         variables["NIM_MAX_MODEL_LEN"] = str(runtime.max_model_len)
     if runtime.tensor_parallel_size > 1:
@@ -177,8 +198,12 @@ def _v2(runtime: Runtime, weights: Weights) -> dict[str, str]:
 
 def _engine_options(runtime: Runtime, weights: Weights) -> list[str]:
     options = []
-    if weights.rank is not None:
-        options += ["--enable-lora", "--max-lora-rank", str(_largest_rank(weights.rank))]
+    rank = find_rank(runtime, weights)
+    if rank is not None:
+        options += ["--enable-lora", "--max-lora-rank", str(rank)]
+    if runtime.lora is not None:
+        options += ["--max-loras", str(runtime.lora.max_gpu_adapters)]
+        options += ["--max-cpu-loras", str(runtime.lora.max_cpu_adapters)]
     if runtime.max_model_len is not None:
         options += ["--max-model-len", str(runtime.max_model_len)]
     if runtime.tensor_parallel_size > 1:

@@ -75,10 +75,10 @@ def annotate(serving: Serving) -> dict[str, str]:
     return {FILE_ANNOTATION: serving.to_json()}
 
 
-def build_file_volume() -> Object:
-    """Volume with the serving file."""
+def build_file_volume(*more: Object) -> Object:
+    """Volume with the serving file, and with more items of the pod's metadata."""
     field = {"fieldPath": f"metadata.annotations['{FILE_ANNOTATION}']"}
-    return {"name": CONFIG_VOLUME, "downwardAPI": {"items": [{"path": SERVING_FILE.name, "fieldRef": field}]}}
+    return {"name": CONFIG_VOLUME, "downwardAPI": {"items": [{"path": SERVING_FILE.name, "fieldRef": field}, *more]}}
 
 
 def build_container(deployment: ModelDeployment, access: Access, command: str, image: str) -> Object:

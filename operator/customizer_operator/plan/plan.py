@@ -86,6 +86,17 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotation:
+    """An annotation for a pod that runs. The uid guards against a successor of the same name."""
+
+    namespace: str
+    pod: str
+    uid: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A Kubernetes event on the subject. The same one is written once, as long as the apiserver keeps it."""
 
@@ -202,6 +213,8 @@ class Plan:
     """Objects made once; one that is there already is left as it is."""
     apply: tuple[Object, ...] = ()
     """Objects that must be as given: server-side applied when they differ."""
+    annotate: tuple[Annotation, ...] = ()
+    """What running pods are told; they read it without a restart."""
     delete: tuple[Reference, ...] = ()
     events: tuple[Event, ...] = ()
     status: Object | None = None
@@ -211,4 +224,4 @@ class Plan:
 
     def only_told(self) -> "Plan":
         """Returns the events and the status alone."""
-        return replace(self, create=(), apply=(), delete=())
+        return replace(self, create=(), apply=(), annotate=(), delete=())

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from customizer_contract.result import ArtifactReference
 from customizer_operator.api.base import Object
+from customizer_operator.api.common import ObjectStorage
 from customizer_operator.api.model_deployment import ModelDeployment, ModelDeploymentStatus, ModelStatus
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.reasons import ConditionReason
@@ -17,6 +18,7 @@ from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.serving import build_servers, build_url, find_digest, find_stage_image
 from customizer_operator.objects.serving_engine import build_engine, find_contradiction, find_generation
 from customizer_operator.objects.serving_pods import SERVER, VERIFY
+from customizer_operator.objects.serving_sidecar import build_lora
 from customizer_operator.objects.verification import build_verification, verify_name
 from customizer_operator.plan.conditions import Finding, date_conditions, find_changes
 from customizer_operator.plan.plan import (
@@ -32,6 +34,7 @@ from customizer_operator.plan.plan import (
     Reference,
     Resource,
 )
+from customizer_operator.plan.serving_adapters import Adapters, ask_for_reports, plan_adapters
 from customizer_operator.plan.serving_companions import (
     ask_about_resources,
     find_leftovers,
@@ -49,7 +52,12 @@ _SOON_SECONDS = 3.0
 _LATER_SECONDS = 30.0
 """Between looks at what stands, or at what somebody must mend."""
 _IMAGE_VARIABLES = {"MultiLLM": "CUSTOMIZER_MULTI_LLM_IMAGE", "VLLM": "CUSTOMIZER_VLLM_IMAGE"}
-_TOLD = (ServingCondition.ARTIFACT_VERIFIED, ServingCondition.READY, ServingCondition.STALLED)
+_TOLD = (
+    ServingCondition.ARTIFACT_VERIFIED,
+    ServingCondition.ADAPTERS_READY,
+    ServingCondition.READY,
+    ServingCondition.STALLED,
+)
 """Conditions whose changes are events."""
 
 
@@ -63,6 +71,8 @@ class _Decision:
     delete: tuple[Reference, ...] = ()
     models: tuple[ModelStatus, ...] = ()
     """Names that servers must list."""
+    storage: ObjectStorage | None = None
+    """The store that servers read, where that is known."""
     artifact: ArtifactReference | None = None
     verified_digest: str | None = None
     spec_digest: str | None = None
@@ -87,7 +97,8 @@ def ask_about_deployment(observed: Observed) -> Sequence[Question]:
     ]
     waiting = [*ask_about_pods(observed, SERVER), *ask_about_pods(observed, VERIFY)]
     resources = ask_about_resources(observed.subject)
-    return [*ask_for_models(find_pods(observed, SERVER)), *names, *resources, *waiting]
+    pods = find_pods(observed, SERVER)
+    return [*ask_for_models(pods), *ask_for_reports(pods), *names, *resources, *waiting]
 
 
 def plan_deployment(observed: Observed, images: Images) -> Plan:
@@ -104,11 +115,15 @@ def plan_deployment(observed: Observed, images: Images) -> Plan:
         names = [model.name for model in decision.models]
         replicas = count_replicas(observed, server, pods, names, decision.spec_digest, is_newest=decision.is_settled)
     trouble = find_refusal(observed) or _find_trouble(observed, decision, server, replicas)
-    told = report(Outlook(decision.found, replicas, trouble))
-    status = _build_status(observed, deployment, decision, replicas, told)
+    wanted = replicas.wanted if replicas else deployment.spec.replicas
+    taken = {model.name for model in decision.models}
+    adapters = plan_adapters(observed, deployment, pods, decision.storage, taken, wanted)
+    told = report(Outlook(decision.found, replicas, trouble, adapters))
+    status = _build_status(observed, deployment, decision, replicas, adapters, told)
     return Plan(
         create=decision.create,
         apply=decision.apply,
+        annotate=adapters.annotate if adapters else (),
         delete=decision.delete,
         events=_find_events(deployment, status),
         status=status.model_dump(mode="json", by_alias=True, exclude_none=True),
@@ -158,7 +173,6 @@ def _serve(
 ) -> _Decision:
     artifact = verified.artifact
     weights = target.weights(artifact)
-    serving = target.pin(artifact)
     runtime = deployment.spec.runtime
     image = _find_image(runtime, images) or ""
     if weights.base_name is not None and runtime.type != "VLLM" and find_generation(runtime, image) == "Engine":
@@ -171,6 +185,7 @@ def _serve(
                 stalled=True,
             ),
         )
+    serving = target.pin(artifact).model_copy(update={"lora": build_lora(runtime, image, weights)})
     engine = build_engine(runtime, image, weights)
     build = partial(build_servers, deployment, serving, target.access, engine, image=image, present=present)
     servers = build(io_image=images.io)
@@ -182,6 +197,7 @@ def _serve(
         verified,
         apply=tuple(servers),
         models=tuple(name_models(weights, artifact)),
+        storage=target.access.storage,
         artifact=artifact,
         verified_digest=target.digest,
         spec_digest=find_digest(servers[0]),
@@ -240,7 +256,12 @@ def _find_trouble(
 
 
 def _build_status(
-    observed: Observed, deployment: ModelDeployment, decision: _Decision, replicas: Replicas | None, told: Report
+    observed: Observed,
+    deployment: ModelDeployment,
+    decision: _Decision,
+    replicas: Replicas | None,
+    adapters: Adapters | None,
+    told: Report,
 ) -> ModelDeploymentStatus:
     before = (deployment.status.conditions if deployment.status else None) or []
     return ModelDeploymentStatus(
@@ -250,6 +271,7 @@ def _build_status(
         message=told.message,
         url=build_url(deployment) if decision.models else None,
         models=list(decision.models) or None,
+        adapters=list(adapters.statuses) or None if adapters else None,
         artifact=decision.artifact,
         replicas=replicas.existing if replicas else 0,
         ready_replicas=replicas.answering if replicas else 0,

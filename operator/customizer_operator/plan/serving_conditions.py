@@ -8,6 +8,7 @@ from customizer_operator.api.model_deployment import ModelDeployment, State
 from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingCondition, ServingReason
 from customizer_operator.plan.conditions import Finding, Truth
+from customizer_operator.plan.serving_adapters import Adapters
 from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_replicas import Replicas
 from customizer_operator.plan.serving_target import Blocked
@@ -22,6 +23,8 @@ class Outlook:
     replicas: Replicas | None
     """None while there is no Deployment."""
     trouble: Trouble | None = None
+    adapters: Adapters | None = None
+    """None if there is no room for any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def report(outlook: Outlook) -> Report:
         and replicas.all_answer
         and not is_stopped
         and isinstance(outlook.found, Verified)
+        and (outlook.adapters is None or outlook.adapters.all_answer)
     )
     state, message = _summarize(outlook, stop, is_ready=is_ready, is_stopped=is_stopped)
     in_progress = stop is None and not is_ready and not (is_stopped and replicas is not None and replicas.existing == 0)
@@ -84,6 +88,7 @@ def report(outlook: Outlook) -> Report:
             _progress_reason(outlook, is_stopped=is_stopped) if in_progress else ServingReason.AS_EXPECTED,
             message if in_progress and has_servers else "No replica is being started or replaced.",
         ),
+        *_tell_adapters(outlook.adapters),
         Finding(ServingCondition.READY, _truth(is_ready), ready_reason, message),
         Finding(
             ServingCondition.RECONCILING,
@@ -114,6 +119,19 @@ def _tell_verified(found: Blocked | Verified | Refused | Unknown) -> Finding:
             return Finding(kind, "Unknown", ServingReason.NOT_VERIFIED, found.message)
 
 
+def _tell_adapters(adapters: Adapters | None) -> list[Finding]:
+    kind = ServingCondition.ADAPTERS_READY
+    if adapters is None:
+        return []
+    if adapters.refused is not None:
+        return [Finding(kind, "False", adapters.refused.reason, adapters.refused.message)]
+    if adapters.pending is not None:
+        return [Finding(kind, "False", ServingReason.ADAPTERS_LOADING, adapters.pending)]
+    count = len(adapters.statuses)
+    message = f"Every replica answers to {count} adapter{'' if count == 1 else 's'}."
+    return [Finding(kind, "True", ServingReason.ADAPTERS_ANSWER, message)]
+
+
 def _find_stop(outlook: Outlook) -> Trouble | None:
     """Returns what only somebody else can end."""
     found = outlook.found
@@ -121,7 +139,9 @@ def _find_stop(outlook: Outlook) -> Trouble | None:
         return Trouble(found.reason, found.message) if found.stalled else None
     if isinstance(found, Refused):
         return Trouble(found.problem.reason, found.problem.message)
-    return outlook.trouble if outlook.trouble is not None and outlook.trouble.stalled else None
+    if outlook.trouble is not None:
+        return outlook.trouble if outlook.trouble.stalled else None
+    return outlook.adapters.refused if outlook.adapters else None
 
 
 def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_stopped: bool) -> tuple[State, str]:
@@ -147,6 +167,8 @@ def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_sto
         return "Ready", f"{_count(replicas.wanted)} to every name."
     if not answering:
         return "Starting", "Servers stage the weights and load them."
+    if replicas.all_answer and outlook.adapters is not None and outlook.adapters.pending is not None:
+        return "Updating", outlook.adapters.pending
     if not replicas.is_current:
         return "Updating", f"Replicas of the newest spec take over; {_count(answering)}."
     return "Degraded", f"{answering} of {replicas.wanted} replicas answer to every name."
@@ -164,6 +186,8 @@ def _progress_reason(outlook: Outlook, *, is_stopped: bool) -> str:
         return outlook.trouble.reason
     if replicas is None or not replicas.answering:
         return ServingReason.SERVER_STARTING
+    if replicas.all_answer and outlook.adapters is not None:
+        return ServingReason.ADAPTERS_LOADING
     return ServingReason.SOME_REPLICAS_ANSWER if replicas.is_current else ServingReason.ROLLING_OUT
 
 

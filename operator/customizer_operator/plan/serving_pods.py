@@ -10,6 +10,7 @@ from customizer_operator.api.base import Object
 from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_pods import SERVER, STAGE, VERIFY
+from customizer_operator.objects.serving_sidecar import SIDECAR
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import JOB, POD, EventsOf, Observed
 from customizer_operator.plan.pods import Pod, parse_pod, parse_result
@@ -20,6 +21,11 @@ _REVISION_LABEL = "pod-template-hash"
 _COMPONENT_LABEL = "app.kubernetes.io/component"
 _CRASHES = 2
 """Restarts after which a server is not expected to come up by itself."""
+_FAILURES = {
+    STAGE: "The weights cannot be staged.",
+    VERIFY: "Verifying what is to be served fails.",
+    SIDECAR: "The sidecar that brings adapters has ended.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ def _find_crash(pod: Pod) -> Trouble | None:
         terminated = _last_end(entry)
         if terminated is None or terminated.get("exitCode") == 0:
             continue
-        if entry["name"] in (STAGE, VERIFY):
+        if entry["name"] in (STAGE, VERIFY, SIDECAR):
             return _tell_problem(entry["name"], terminated)
         if entry["name"] == SERVER:
             return _tell_crash(terminated, entry.get("restartCount", 0))
@@ -161,7 +167,7 @@ def _tell_problem(container: str, terminated: dict[str, Any]) -> Trouble:
             message=f"The container ended with exit code {terminated.get('exitCode')} "
             f"({terminated.get('reason', 'Error')}); its log tells more.",
         )
-    what = "The weights cannot be staged." if container == STAGE else "Verifying what is to be served fails."
+    what = _FAILURES[container]
     return Trouble(problem.reason, f"{what} {problem.message}", stalled=not CATALOGUE[problem.reason].retryable)
 
 

@@ -57,8 +57,7 @@ def count_replicas(
     answering = 0
     unlisted: set[str] = set()
     for pod in pods:
-        question = _question(pod)
-        listed = _names(observed.answers.get(question)) if question else None
+        listed = find_listed(observed, pod)
         if listed is None:
             continue
         missing = set(names) - listed
@@ -76,6 +75,12 @@ def count_replicas(
         ),
         unlisted=tuple(sorted(unlisted)),
     )
+
+
+def find_listed(observed: Observed, pod: Pod) -> set[str] | None:
+    """Returns the names that a server lists; None while it does not answer."""
+    question = _question(pod)
+    return _names(observed.answers.get(question)) if question else None
 
 
 def _question(pod: Pod) -> HttpGet | None:

@@ -1,14 +1,17 @@
 """A cluster for plans: it does what the API, the controllers and the kubelets would, one step at a time."""
 
 import copy
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from customizer_contract.adapters import AdapterReport, SidecarReport, Wish
 from customizer_contract.errors import ExitCode, Reason
 from customizer_contract.result import ArtifactReference, Problem, Result
 from customizer_operator.api.base import Object
 from customizer_operator.objects.images import Images
+from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION
 from customizer_operator.plan.plan import (
     CUSTOMIZATION_JOB,
     DEPLOYMENT,
@@ -91,6 +94,8 @@ class World:
     """What ready servers list; None: no server becomes ready."""
     server_status: Object = field(default_factory=dict)
     """Status of a server's pod while it is not ready."""
+    adapters: dict[str, AdapterReport] = field(default_factory=dict)
+    """What sidecars tell of adapters, by name; every other that is wished is loaded."""
     refusal: str | None = None
     """What the apiserver says to every object that is planned."""
     others: dict[Exists, Object] = field(default_factory=dict)
@@ -117,6 +122,10 @@ class World:
         for item in plan.apply:
             old = self.objects.get(self._place(item), {})
             self.objects[self._place(item)] = {**self._store(item), "status": old.get("status", {})}
+        for told in plan.annotate:
+            pod = self.objects[POD, told.pod]
+            assert pod["metadata"]["uid"] == told.uid
+            pod["metadata"].setdefault("annotations", {})[told.key] = told.value
         for gone in plan.delete:
             self.remove(gone.resource, gone.name)
         if plan.status is not None:
@@ -169,14 +178,32 @@ class World:
 
     def _answer(self, question: object) -> object:
         match question:
+            case HttpGet(url) if url.endswith("/report"):
+                return json.loads(self._report().to_json())
             case HttpGet():
-                return {"object": "list", "data": [{"id": name} for name in self.listed or []]}
+                loaded = [adapter.name for adapter in self._report().adapters if adapter.state == "Loaded"]
+                return {"object": "list", "data": [{"id": name} for name in [*(self.listed or []), *loaded]]}
             case Exists():
                 return self.others.get(question)
             case Served():
                 return question not in self.unknown
             case _:
                 return []
+
+    def _report(self) -> SidecarReport:
+        """Tells what the sidecars tell; they are all as far as the first."""
+        annotations = self.objects[POD, "bot-0"]["metadata"].get("annotations") or {}
+        if WISH_ANNOTATION not in annotations:
+            return SidecarReport(wish="")
+        wish = Wish.model_validate_json(annotations[WISH_ANNOTATION])
+        return SidecarReport(
+            wish=wish.digest,
+            adapters=[
+                self.adapters.get(adapter.name)
+                or AdapterReport(name=adapter.name, state="Loaded", manifest_digest=DIGEST, prompt_format="completion")
+                for adapter in wish.adapters
+            ],
+        )
 
     def _place(self, item: Object) -> tuple[Resource, str]:
         return find_resource(item), item["metadata"]["name"]
@@ -220,7 +247,11 @@ class World:
         ready: Object = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
         for number in range(wanted):
             status = ready if self.listed is not None else {"phase": "Pending", **self.server_status}
-            self.objects[POD, f"{name}-{number}"] = self._pod(f"{name}-{number}", deployment, status)
+            pod = self._pod(f"{name}-{number}", deployment, status)
+            before = self.objects.get((POD, f"{name}-{number}"))
+            if before is not None and before["spec"] == pod["spec"]:
+                pod["metadata"]["annotations"] = before["metadata"].get("annotations", {})
+            self.objects[POD, f"{name}-{number}"] = pod
         for resource, other in list(self.objects):
             index = other.removeprefix(f"{name}-")
             if resource == POD and index.isdigit() and int(index) >= wanted:

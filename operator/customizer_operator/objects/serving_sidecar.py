@@ -1,0 +1,73 @@
+"""The sidecar of a server, and the wish that it reads: an annotation that is changed while the pod runs.
+
+It is not one of the pod template's annotations: those restart the servers. The kubelet brings a changed annotation to
+the volume within seconds, since it looks at a pod at once when the pod changes; a ConfigMap would take up to a minute.
+"""
+
+from customizer_contract.adapters import SIDECAR_PORT
+from customizer_contract.paths import MODEL_STORE, WISH_FILE
+from customizer_contract.serving import LoraServer
+from customizer_operator.api.base import GROUP, Object
+from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.model_runtime import PORT, Runtime
+from customizer_operator.objects.pods import build_claim_mounts, build_config_mount, build_tmp_mount
+from customizer_operator.objects.serving_engine import Weights, find_generation, find_rank
+from customizer_operator.objects.serving_pods import Access, build_container
+
+SIDECAR = "sidecar"
+"""Container that keeps a server's adapters as they are wished."""
+WISH_ANNOTATION = f"{GROUP}/adapters"
+"""The wish, on pods that have a sidecar."""
+
+_NIM_MODULES = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+"""What NIM 1.x adapts."""
+
+
+def build_lora(runtime: Runtime, image: str, weights: Weights) -> LoraServer | None:
+    """Says what the server takes of adapters; None if there is no room for any."""
+    if runtime.lora is None:
+        return None
+    is_vllm = runtime.type == "VLLM"
+    return LoraServer(
+        loading="Call" if is_vllm else "Folder",
+        port=PORT,
+        max_rank=find_rank(runtime, weights) or runtime.lora.max_rank,
+        target_modules=None if is_vllm or find_generation(runtime, image) != "V1" else _NIM_MODULES,
+        staged=weights.name if weights.base_name is not None else None,
+        base_in_image=weights.base_in_image,
+    )
+
+
+def build_wish_item() -> Object:
+    """The wish as a file of the volume that also holds the serving file; empty while the annotation is missing."""
+    return {
+        "path": WISH_FILE.name,
+        "fieldRef": {"fieldPath": f"metadata.annotations['{WISH_ANNOTATION}']"},
+    }
+
+
+def build_sidecar(deployment: ModelDeployment, access: Access, image: str, store_volume: str) -> Object:
+    """Builds the container: it starts before the server, ends after it, and a pod is ready only if it is."""
+    return {
+        **build_container(deployment, access, SIDECAR, image),
+        "restartPolicy": "Always",
+        "ports": [{"name": "sidecar", "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
+        "readinessProbe": {
+            "httpGet": {"path": "/ready", "port": "sidecar"},
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": 2,
+        },
+        "volumeMounts": [
+            build_config_mount(),
+            build_tmp_mount(),
+            {"name": store_volume, "mountPath": str(MODEL_STORE)},
+            *build_claim_mounts(access.claims),
+        ],
+    }
+
+
+def has_sidecar(pod: Object) -> bool:
+    """Tells whether a pod has one."""
+    containers: list[Object] = pod.get("spec", {}).get("initContainers") or []
+    return any(container["name"] == SIDECAR for container in containers)

@@ -1,0 +1,96 @@
+"""`sidecar`: runs beside a server as long as that does, and keeps its adapters as the operator wishes them."""
+
+import signal
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from customizer_contract.adapters import AdapterInput, SidecarReport, Wish
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.paths import MODEL_STORE, SERVED_ADAPTERS, SERVED_MODEL
+from customizer_contract.result import Result
+from customizer_contract.serving import LoraServer, Serving
+from customizer_trainer.serving.artifacts import Artifact, read_artifact
+from customizer_trainer.serving.compatibility import check_layers, check_manifest, check_settings
+from customizer_trainer.serving.engines import CallEngine, FolderEngine
+from customizer_trainer.serving.live_adapters import LiveAdapters
+from customizer_trainer.serving.report_server import ReportServer
+from customizer_trainer.storage.digest import model_digest
+from customizer_trainer.storage.s3 import S3
+
+_PAUSE_SECONDS = 0.5
+
+
+def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
+    """Works until it is told to stop."""
+    if serving.lora is None:
+        raise CustomizerError(Reason.JOB_FILE_INVALID, "The serving file says nothing of adapters.", field="lora")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    adapters = build_adapters(serving, serving.lora, store)
+    server = ReportServer(port)
+    while not stop.wait(_PAUSE_SECONDS):
+        wish = read_wish(wish_file)
+        if wish is None:
+            # The operator has not been here yet: it is not known what this server should answer to.
+            server.show(SidecarReport(wish=""), is_ready=False)
+        else:
+            server.show(adapters.step(wish), is_ready=adapters.is_settled)
+    adapters.close()
+    server.close()
+    return Result(command="sidecar")
+
+
+def build_adapters(serving: Serving, lora: LoraServer, store: Path) -> LiveAdapters:
+    """Builds what keeps the adapters of the server."""
+    s3 = S3(serving.storage)
+    model = store / SERVED_MODEL.relative_to(MODEL_STORE)
+    staged = store / SERVED_ADAPTERS.relative_to(MODEL_STORE)
+    fixed = frozenset([lora.staged] if lora.staged else [])
+    lock = threading.Lock()
+    engine = (CallEngine if lora.loading == "Call" else FolderEngine)(lora.port, store, fixed)
+    staged.mkdir(parents=True, exist_ok=True)
+
+    @cache
+    def compute_digest() -> str:
+        return model_digest(model)
+
+    def base_digest() -> str:
+        # Reading a large model takes a while; once is enough.
+        with lock:
+            return compute_digest()
+
+    def find(wanted: AdapterInput) -> Artifact:
+        artifact = read_artifact(wanted.artifact, s3)
+        check_manifest(artifact.manifest, lora)
+        base = artifact.manifest.base_model
+        if not lora.base_in_image and base.digest != base_digest():
+            raise CustomizerError(
+                Reason.ADAPTER_INCOMPATIBLE,
+                f"It was trained on {base.uri} with digest {base.digest}, and the served model has {base_digest()}.",
+            )
+        return artifact
+
+    def bring(artifact: Artifact, folder: Path) -> None:
+        s3.download_files(artifact.uri, artifact.manifest.files, folder, missing=Reason.ARTIFACT_INVALID)
+        check_settings(folder)
+        if not lora.base_in_image:
+            check_layers(folder, model, lora)
+
+    return LiveAdapters(engine, find, bring, time.monotonic)
+
+
+def read_wish(path: Path) -> Wish | None:
+    """Reads the wish; None before the first. Raises JobFileInvalid."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        return Wish.model_validate_json(text) if text else None
+    except ValidationError as error:
+        message = f"{path}: {error.errors()[0]['msg']}."
+        raise CustomizerError(Reason.JOB_FILE_INVALID, message, file=str(path)) from error

@@ -1,0 +1,134 @@
+"""Whether an adapter fits the model and the server that it is for: told by its manifest and its files' headers."""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from customizer_contract.artifact import Manifest
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.serving import LoraServer
+from customizer_trainer.storage.model_files import select_weights
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+_HEADER_LIMIT = 100 * 2**20
+"""What the format allows."""
+
+
+def check_manifest(manifest: Manifest, lora: LoraServer) -> None:
+    """Raises AdapterIncompatible if what the manifest says rules the adapter out."""
+    adapter = manifest.adapter
+    if manifest.type != "adapter" or adapter is None:
+        raise _refuse(f"{manifest.name} is a full model, not an adapter: serve it by a deployment of its own.")
+    if adapter.rank > lora.max_rank:
+        raise _refuse_rank(adapter.rank, lora.max_rank)
+    if lora.target_modules is not None:
+        strange = sorted(set(adapter.target_modules) - set(lora.target_modules))
+        if strange:
+            raise _refuse(f"It adapts {', '.join(strange)}; the server adapts only {', '.join(lora.target_modules)}.")
+
+
+def check_settings(folder: Path) -> None:
+    """Raises AdapterIncompatible if the adapter holds more than the matrices that servers load."""
+    config = _read_json(folder / _CONFIG)
+    for setting, what in {"use_dora": "DoRA", "modules_to_save": "whole layers (modules_to_save)"}.items():
+        if config.get(setting):
+            raise _refuse(f"It holds {what}, which servers do not load: train it without.")
+    if config.get("bias", "none") != "none":
+        raise _refuse("It holds biases, which servers do not load: train it with bias none.")
+
+
+def check_layers(folder: Path, model: Path, lora: LoraServer) -> None:
+    """Raises AdapterIncompatible unless every tensor of the adapter belongs to a layer of the model, and fits it."""
+    weights = select_weights(path.name for path in model.iterdir())
+    # Neither pickles nor quantized weights tell the shapes of the layers.
+    if weights[0].endswith(".safetensors") and "quantization_config" not in _read_json(model / "config.json"):
+        paths = [model / name for name in weights if name.endswith(".safetensors")]
+        check_shapes(read_shapes([folder / _WEIGHTS]), read_shapes(paths), lora.max_rank)
+    check_vocabulary(folder, model)
+
+
+def check_shapes(adapter: Shapes, model: Shapes, max_rank: int) -> None:
+    """Raises AdapterIncompatible unless each matrix has a layer of the model that it fits."""
+    layers: dict[str, set[tuple[int, ...]]] = {}
+    for name, shape in model.items():
+        layers.setdefault(_tail(name), set()).add(shape)
+    for name, shape in sorted(adapter.items()):
+        layer, is_down = _find_layer(name)
+        weights = layers.get(_tail(f"{layer}.weight"))
+        if not weights or len(shape) != 2:
+            raise _refuse(f"It adapts {layer}, which is no linear layer of the served model.")
+        rank, width = shape if is_down else (shape[1], shape[0])
+        # Experts that are fused into one tensor do not show the width of each.
+        expected = {weight[1] if is_down else weight[0] for weight in weights if len(weight) == 2}
+        if expected and width not in expected:
+            raise _refuse(f"Its matrix for {layer} is {width} wide, and the layer of the served model {max(expected)}.")
+        if rank > max_rank:
+            raise _refuse_rank(rank, max_rank)
+    if not adapter:
+        raise _refuse("It holds no matrices.")
+
+
+def check_vocabulary(folder: Path, model: Path) -> None:
+    """Raises AdapterIncompatible if the adapter comes with a tokenizer that has tokens beyond the model's."""
+    size = _read_json(model / "config.json").get("vocab_size")
+    path = folder / "tokenizer.json"
+    if not isinstance(size, int) or not path.is_file():
+        return
+    tokenizer = _read_json(path)
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
+    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary or ()) - 1]
+    numbers += [entry["id"] for entry in tokenizer.get("added_tokens") or ()]
+    if max(numbers) >= size:
+        raise _refuse(f"Its tokenizer has token {max(numbers)}; the served model ends at {size - 1}.")
+
+
+def read_shapes(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Reads the shapes of all tensors from the headers of safetensors files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                (length,) = struct.unpack("<Q", stream.read(8))
+                # A header that is longer than the format allows ends in the middle, so it is no JSON.
+                header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
+            shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+            raise _refuse(f"{path.name} is not a safetensors file: {error}.") from error
+    return shapes
+
+
+def _find_layer(name: str) -> tuple[str, bool]:
+    for ending, is_down in ((_DOWN, True), (_UP, False)):
+        if name.endswith(ending):
+            return name.removeprefix(_PREFIX).removesuffix(ending), is_down
+    raise _refuse(f"It holds {name}, which is no matrix of a LoRA adapter.")
+
+
+def _tail(name: str) -> str:
+    """Returns a tensor's name from its layer's number on: models stand in others under longer names."""
+    _, found, tail = name.partition("layers.")
+    return tail if found else name
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _refuse(f"{path.name} cannot be read: {error}.") from error
+    if not isinstance(found, dict):
+        raise _refuse(f"{path.name} is not a JSON object.")
+    return found
+
+
+def _refuse_rank(rank: int, largest: int) -> CustomizerError:
+    return _refuse(f"Its rank is {rank}, and the server takes at most {largest} (runtime.lora.maxRank).")
+
+
+def _refuse(message: str) -> CustomizerError:
+    return CustomizerError(Reason.ADAPTER_INCOMPATIBLE, message)

@@ -1,0 +1,174 @@
+"""How a running server is given adapters and rid of them: by vLLM's calls, or by a folder that a NIM looks into."""
+
+import json
+import logging
+import shutil
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Protocol
+
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.paths import LIVE_ADAPTERS, MODEL_STORE, SERVED_ADAPTERS, STAGING
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 5
+_LOAD_SECONDS = 120
+_LAST_WORDS = 300
+
+
+class Engine(Protocol):
+    """A server and the adapters that came to it while it ran. Those that it was started with are none of them."""
+
+    def find_loaded(self) -> dict[str, str] | None:
+        """Returns name and manifest digest of the adapters that it answers to; None while it does not answer."""
+
+    def find_folder(self, name: str, digest: str) -> Path:
+        """Returns the folder to bring an adapter to; the server takes no notice of it before `load`."""
+
+    def load(self, name: str, digest: str) -> None:
+        """Makes it answer to a name with what was brought; another adapter of that name is replaced at once.
+
+        Raises AdapterNotLoaded.
+        """
+
+    def unload(self, name: str) -> None:
+        """Makes it forget a name; the files go afterwards. Raises AdapterNotLoaded."""
+
+
+class CallEngine:
+    """vLLM: an adapter's folder names its digest, and the server lists the folder, so that it tells what it serves."""
+
+    def __init__(self, port: int, store: Path, fixed: frozenset[str]) -> None:
+        self._port = port
+        self._live = store / LIVE_ADAPTERS.relative_to(MODEL_STORE)
+        self._fixed = fixed
+        """Adapters that it was started with."""
+
+    def find_loaded(self) -> dict[str, str] | None:
+        """Reads the names and the folders that it lists."""
+        entries = list_models(self._port)
+        if entries is None:
+            return None
+        adapters = [entry for entry in entries if entry.get("parent") and entry["id"] not in self._fixed]
+        return {entry["id"]: str(entry.get("root")).rpartition("@")[2] for entry in adapters}
+
+    def find_folder(self, name: str, digest: str) -> Path:
+        """Returns the folder that it will be served from."""
+        return self._live / f"{name}@{digest}"
+
+    def load(self, name: str, digest: str) -> None:
+        """Calls it. Of another adapter of that name nothing is left afterwards."""
+        folder = self.find_folder(name, digest)
+        is_there = name in (self.find_loaded() or {})
+        # The server's disk is the same as ours, under the path that it sees.
+        path = str(LIVE_ADAPTERS / folder.name)
+        self._call("load_lora_adapter", {"lora_name": name, "lora_path": path, "load_inplace": is_there})
+        for other in self._live.glob(f"{name}@*"):
+            if other != folder:
+                shutil.rmtree(other)
+
+    def unload(self, name: str) -> None:
+        """Calls it, then removes the files."""
+        if name in (self.find_loaded() or {}):
+            self._call("unload_lora_adapter", {"lora_name": name})
+        for folder in self._live.glob(f"{name}@*"):
+            shutil.rmtree(folder)
+
+    def _call(self, what: str, body: dict[str, Any]) -> None:
+        try:
+            status, answer = ask(self._port, f"/v1/{what}", body, _LOAD_SECONDS)
+        except (OSError, HTTPException) as error:
+            raise _refuse(f"The server does not answer to {what}: {error}.") from error
+        if status != HTTPStatus.OK:
+            raise _refuse(f"The server answers {status} to {what}: {answer[:_LAST_WORDS].decode(errors='replace')}")
+
+
+class FolderEngine:
+    """A NIM: one folder an adapter, named as it is served. It looks for new and lost ones again and again."""
+
+    def __init__(self, port: int, store: Path, fixed: frozenset[str]) -> None:
+        self._port = port
+        self._source = store / SERVED_ADAPTERS.relative_to(MODEL_STORE)
+        self._aside = store / STAGING.relative_to(MODEL_STORE)
+        self._fixed = fixed
+
+    def find_loaded(self) -> dict[str, str] | None:
+        """Reads the names that it lists, and which artifacts were put there."""
+        entries = list_models(self._port)
+        if entries is None:
+            return None
+        listed = {entry["id"] for entry in entries} - self._fixed
+        return {name: note.read_text() for name in listed if (note := self._note(name)).is_file()}
+
+    def find_folder(self, name: str, digest: str) -> Path:
+        """Returns a folder beside the one that it looks into, or the served one if the adapter is there already."""
+        return self._source / name if self._is_placed(name, digest) else self._aside / f"{name}@{digest}"
+
+    def load(self, name: str, digest: str) -> None:
+        """Renames it into place; the server finds it at its next look."""
+        if self._is_placed(name, digest):
+            return
+        self._note(name).unlink(missing_ok=True)
+        if (self._source / name).exists():
+            _move(self._source / name, self._gone(name))
+        _move(self.find_folder(name, digest), self._source / name)
+        self._note(name).write_text(digest)
+        shutil.rmtree(self._gone(name), ignore_errors=True)
+
+    def unload(self, name: str) -> None:
+        """Renames it away; the files go when the server has forgotten the name."""
+        if (self._source / name).exists():
+            _move(self._source / name, self._gone(name))
+        if name not in (self.find_loaded() or {}):
+            shutil.rmtree(self._gone(name), ignore_errors=True)
+            self._note(name).unlink(missing_ok=True)
+
+    def _is_placed(self, name: str, digest: str) -> bool:
+        note = self._note(name)
+        return note.is_file() and note.read_text() == digest and (self._source / name).is_dir()
+
+    def _note(self, name: str) -> Path:
+        # Beside the folders: whatever lies in an adapter's folder is the adapter's.
+        return self._aside / f"{name}.digest"
+
+    def _gone(self, name: str) -> Path:
+        return self._aside / f"{name}.gone"
+
+
+def list_models(port: int) -> list[dict[str, Any]] | None:
+    """Returns what the server lists; None while it does not answer."""
+    try:
+        status, answer = ask(port, "/v1/models", None, _PATIENCE_SECONDS)
+        entries = json.loads(answer)["data"] if status == HTTPStatus.OK else None
+        return None if entries is None else [entry for entry in entries if isinstance(entry["id"], str)]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        log.debug("the server does not list its models: %s", error)
+        return None
+
+
+def ask(port: int, path: str, body: dict[str, Any] | None, patience: float) -> tuple[int, bytes]:
+    """Asks the server of this pod: POST where there is a body. Raises OSError and HTTPException."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=patience)
+    try:
+        if body is None:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Renames a folder to where another one may be; a name is never that of half a folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    source.rename(target)
+
+
+def _refuse(message: str) -> CustomizerError:
+    return CustomizerError(Reason.ADAPTER_NOT_LOADED, message)
