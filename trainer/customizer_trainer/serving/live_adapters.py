@@ -56,6 +56,11 @@ class LiveAdapters:
             _is_loaded(entry, loaded) or entry.problem is not None for entry in self._entries.values()
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether adapters are on their way to this disk."""
+        return any(entry.task is not None for entry in self._entries.values())
+
     def step(self, wish: Wish) -> SidecarReport:
         """Brings the server nearer to the wish and tells how it stands. It waits for no download."""
         wanted = {adapter.name: adapter for adapter in wish.adapters}

@@ -1,0 +1,204 @@
+"""What a sidecar does to a server, step by step; the server is one that keeps its promises and forgets on restart."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from customizer_contract.adapters import AdapterInput, AdapterReport, SidecarReport, Wish
+from customizer_contract.artifact import AdapterReference, BaseModelReference, JobReference, Manifest
+from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.serving import ArtifactInput
+from customizer_trainer.serving.artifacts import Artifact
+from customizer_trainer.serving.engines import CallEngine, Engine, FolderEngine
+from customizer_trainer.serving.live_adapters import LiveAdapters
+from tests.unit.trainer.serving.vllm import Vllm
+
+PATIENCE = 30.0
+
+
+def describe(uri: str) -> Artifact:
+    """Returns an artifact whose digest is told by its address."""
+    manifest = Manifest(
+        name="any",
+        type="adapter",
+        files=[],
+        base_model=BaseModelReference(uri="s3://bucket/base", digest="0"),
+        adapter=AdapterReference(rank=8, alpha=16, target_modules=["q_proj"]),
+        prompt_format="completion",
+        dataset_digest="0",
+        job=JobReference(name="j", namespace="n", uid="1", spec_hash="0"),
+        step=1,
+        metrics={},
+        packages={},
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return Artifact(uri, uri.rpartition("/")[2], manifest)
+
+
+@dataclass
+class Disk:
+    """A store whose artifacts can be missing or wrong, and a clock that is set by hand."""
+
+    wrong: dict[str, CustomizerError] = field(default_factory=dict)
+    brought: list[str] = field(default_factory=list)
+    now: float = 0.0
+
+    def find(self, wanted: AdapterInput) -> Artifact:
+        """Reads a manifest."""
+        if wanted.artifact.uri in self.wrong:
+            raise self.wrong[wanted.artifact.uri]
+        return describe(wanted.artifact.uri)
+
+    def bring(self, artifact: Artifact, folder: Path) -> None:
+        """Brings what is not there yet."""
+        if not (folder / "weights").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "weights").write_text(artifact.digest)
+            self.brought.append(artifact.uri)
+
+
+@pytest.fixture
+def server() -> Iterator[Vllm]:
+    """A server."""
+    vllm = Vllm()
+    yield vllm
+    vllm.close()
+
+
+@dataclass
+class Sidecar:
+    """A sidecar, its disk and what it was asked last."""
+
+    adapters: LiveAdapters
+    disk: Disk
+
+    def settle(self, **wished: str) -> dict[str, AdapterReport]:
+        """Steps until nothing is under way, and returns what is told."""
+        wish = Wish(adapters=[AdapterInput(name=name, artifact=ArtifactInput(uri=uri)) for name, uri in wished.items()])
+        end = time.monotonic() + PATIENCE
+        self.adapters.step(wish)
+        while time.monotonic() < end:
+            report = self.adapters.step(wish)
+            if self.adapters.is_settled and not self.adapters.is_busy:
+                return told(report)
+            time.sleep(0.01)
+        raise AssertionError(f"it does not settle: {report}")
+
+
+def told(report: SidecarReport) -> dict[str, AdapterReport]:
+    return {adapter.name: adapter for adapter in report.adapters}
+
+
+def build(engine: Engine) -> Sidecar:
+    disk = Disk()
+    return Sidecar(LiveAdapters(engine, disk.find, disk.bring, lambda: disk.now), disk)
+
+
+@pytest.fixture
+def sidecar(server: Vllm, tmp_path: Path) -> Sidecar:
+    """A sidecar of that server."""
+    return build(CallEngine(server.port, tmp_path, frozenset()))
+
+
+def test_adapters_come_and_go(server: Vllm, sidecar: Sidecar, tmp_path: Path) -> None:
+    report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
+    assert {name: adapter.state for name, adapter in report.items()} == {"french": "Loaded", "german": "Loaded"}
+    assert server.loaded["french"] == "/model-store/live/french@one"
+    assert (tmp_path / "live" / "french@one" / "weights").read_text() == "one"
+    sidecar.settle(german="s3://bucket/two")
+    assert set(server.loaded) == {"german"}
+    assert [path.name for path in (tmp_path / "live").iterdir()] == ["german@two"]
+
+
+def test_another_artifact_replaces_an_adapter_without_a_moment_in_which_the_name_is_unknown(
+    server: Vllm, sidecar: Sidecar, tmp_path: Path
+) -> None:
+    sidecar.settle(french="s3://bucket/one")
+    sidecar.settle(french="s3://bucket/two")
+    assert server.loaded == {"french": "/model-store/live/french@two"}
+    assert [what for what, _ in server.calls] == ["load_lora_adapter", "load_lora_adapter"]
+    assert [path.name for path in (tmp_path / "live").iterdir()] == ["french@two"]
+
+
+def test_a_server_that_was_started_anew_gets_its_adapters_back_without_a_download(
+    server: Vllm, sidecar: Sidecar
+) -> None:
+    sidecar.settle(french="s3://bucket/one")
+    server.restart()
+    sidecar.disk.now += 100
+    sidecar.settle(french="s3://bucket/one")
+    assert set(server.loaded) == {"french"}
+    assert sidecar.disk.brought == ["s3://bucket/one"]
+
+
+def test_a_wrong_adapter_harms_no_other_and_is_tried_again_later(server: Vllm, sidecar: Sidecar) -> None:
+    sidecar.disk.wrong["s3://bucket/two"] = CustomizerError(Reason.ADAPTER_INCOMPATIBLE, "Its rank is 64.")
+    report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
+    assert (report["french"].state, report["german"].state) == ("Loaded", "Refused")
+    assert report["german"].reason == Reason.ADAPTER_INCOMPATIBLE
+    assert set(server.loaded) == {"french"}
+    del sidecar.disk.wrong["s3://bucket/two"]
+    sidecar.disk.now += 100
+    assert sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")["german"].state == "Loaded"
+
+
+def test_what_was_served_stays_when_its_successor_is_wrong(server: Vllm, sidecar: Sidecar) -> None:
+    sidecar.settle(french="s3://bucket/one")
+    sidecar.disk.wrong["s3://bucket/two"] = CustomizerError(Reason.ARTIFACT_INVALID, "It was changed.")
+    assert sidecar.settle(french="s3://bucket/two")["french"].state == "Refused"
+    assert server.loaded == {"french": "/model-store/live/french@one"}
+
+
+def test_a_server_that_takes_no_adapter_is_quoted(server: Vllm, sidecar: Sidecar) -> None:
+    server.refuses.add("french")
+    report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
+    assert (report["french"].state, report["german"].state) == ("Loading", "Loaded")
+    assert "500" in (report["french"].message or "")
+
+
+def test_what_nobody_wished_is_unloaded(server: Vllm, sidecar: Sidecar) -> None:
+    server.loaded["stranger"] = "/somewhere"
+    sidecar.settle()
+    assert server.loaded == {}
+
+
+def test_what_the_server_was_started_with_stays(server: Vllm, tmp_path: Path) -> None:
+    server.loaded["tickets"] = "/model-store/adapters/tickets"
+    build(CallEngine(server.port, tmp_path, frozenset({"tickets"}))).settle()
+    assert set(server.loaded) == {"tickets"}
+
+
+def test_nothing_is_settled_before_the_server_answers(tmp_path: Path) -> None:
+    vllm = Vllm()
+    vllm.close()
+    sidecar = build(CallEngine(vllm.port, tmp_path, frozenset()))
+    wish = Wish(adapters=[AdapterInput(name="french", artifact=ArtifactInput(uri="s3://bucket/one"))])
+    assert told(sidecar.adapters.step(wish))["french"].state == "Loading"
+    assert not sidecar.adapters.is_settled
+
+
+def test_a_folder_gets_whole_adapters_only_and_loses_them_when_they_are_forgotten(server: Vllm, tmp_path: Path) -> None:
+    source = tmp_path / "adapters"
+    source.mkdir()
+    engine = FolderEngine(server.port, tmp_path, frozenset())
+    sidecar = build(engine)
+    wish = Wish(adapters=[AdapterInput(name="french", artifact=ArtifactInput(uri="s3://bucket/one"))])
+    end = time.monotonic() + PATIENCE
+    while not (source / "french").exists():
+        assert time.monotonic() < end
+        sidecar.adapters.step(wish)
+    assert (source / "french" / "weights").read_text() == "one"
+    assert told(sidecar.adapters.step(wish))["french"].state == "Loading"
+    server.loaded["french"] = str(source / "french")
+    assert told(sidecar.adapters.step(wish))["french"].state == "Loaded"
+    sidecar.settle(french="s3://bucket/two")
+    assert (source / "french" / "weights").read_text() == "two"
+    sidecar.adapters.step(Wish())
+    assert not (source / "french").exists()
+    del server.loaded["french"]
+    sidecar.adapters.step(Wish())
+    assert list(source.iterdir()) == []

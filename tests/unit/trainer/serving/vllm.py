@@ -1,0 +1,70 @@
+"""A server that lists, loads and unloads adapters by vLLM's calls."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Vllm:
+    """Its adapters by name, with the path that each was loaded from."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, str] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.refuses: set[str] = set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self._server.server_address[1]
+
+    def restart(self) -> None:
+        """Forgets everything, as one that was killed does."""
+        self.loaded.clear()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def list(self) -> dict[str, Any]:
+        """Answers `/v1/models`."""
+        adapters = [{"id": name, "root": path, "parent": "base"} for name, path in self.loaded.items()]
+        return {"data": [{"id": "base", "root": "/model-store/model", "parent": None}, *adapters]}
+
+    def call(self, what: str, body: dict[str, Any]) -> int:
+        """Answers a call."""
+        self.calls.append((what, body))
+        name = body["lora_name"]
+        if name in self.refuses:
+            return 500
+        if what == "unload_lora_adapter":
+            return 200 if self.loaded.pop(name, None) else 404
+        if name in self.loaded and not body["load_inplace"]:
+            return 400
+        self.loaded[name] = body["lora_path"]
+        return 200
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(200, server.list())
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._answer(server.call(self.path.rpartition("/")[2], body), {"said": "something"})
+
+            def _answer(self, status: int, body: dict[str, Any]) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                """Is silent."""
+
+        return Handler
