@@ -153,7 +153,7 @@ def test_what_was_served_stays_when_its_successor_is_wrong(server: Vllm, sidecar
     assert server.loaded == {"french": "/model-store/live/french@one"}
 
 
-def test_a_server_that_takes_no_adapter_is_quoted(server: Vllm, sidecar: Sidecar) -> None:
+def test_a_refusal_of_the_server_is_quoted(server: Vllm, sidecar: Sidecar) -> None:
     server.refuses.add("french")
     report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
     assert (report["french"].state, report["german"].state) == ("Loading", "Loaded")
