@@ -157,6 +157,7 @@ def test_a_refusal_of_the_server_is_quoted(server: Vllm, sidecar: Sidecar) -> No
     server.refuses.add("french")
     report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
     assert (report["french"].state, report["german"].state) == ("Loading", "Loaded")
+    assert report["french"].reason == Reason.ADAPTER_NOT_LOADED
     assert "500" in (report["french"].message or "")
 
 
