@@ -94,6 +94,19 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"scheduling": {"topology": {"allowTensorParallelAcrossNodes": True}}},
         "allowTensorParallelAcrossNodes needs fastDomainLabel",
     ),
+    (
+        {
+            "automodel": {"parallelism": {"numNodes": 4, "numGpusPerNode": 4, "tensorParallelSize": 16}},
+            "scheduling": {
+                "topology": {
+                    "allowTensorParallelAcrossNodes": True,
+                    "fastDomainLabel": "nvlink",
+                    "fastDomainNodes": 2,
+                }
+            },
+        },
+        "a tensor-parallel group stays within a fast domain",
+    ),
     ({"scheduling": {"scheduler": "KAI"}}, "scheduler KAI needs a queue"),
     (
         {"scheduling": {"scheduler": "KAI", "queue": "a", "topology": {"blockLabel": "leaf"}}},

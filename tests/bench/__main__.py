@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import preflight
+from tests.bench import placement, preflight
 
 
 def bench_preflight(model: Path, megabytes: int) -> None:
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=100, help="size of the generated dataset")
     arguments = parser.parse_args()
     bench_preflight(arguments.models / "smollm2", arguments.megabytes)
+    placement.report()
 
 
 if __name__ == "__main__":

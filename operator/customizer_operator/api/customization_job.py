@@ -194,6 +194,13 @@ class CustomizationJobSpec(Model):
             " scheduling.topology.allowTensorParallelAcrossNodes and fastDomainLabel",
         ),
         CelRule(
+            "!has(self.automodel) || !has(self.scheduling.topology) || !has(self.scheduling.topology.fastDomainNodes)"
+            " || self.automodel.parallelism.tensorParallelSize"
+            " <= self.automodel.parallelism.numGpusPerNode * self.scheduling.topology.fastDomainNodes",
+            "a tensor-parallel group stays within a fast domain: lower tensorParallelSize to at most numGpusPerNode *"
+            " scheduling.topology.fastDomainNodes",
+        ),
+        CelRule(
             f"{_TOKENS}.all(a, {_TOKENS}.all(b, a == b))",
             "the pods take one Hugging Face token: name the same tokenSecretRef wherever you name one",
         ),

@@ -1,11 +1,26 @@
 """Who admits a job's pods, and which of them must be near each other."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from customizer_contract.base import CelRule, Model
 from customizer_operator.api.common import Name
+
+
+class Domain(StrEnum):
+    """What the pods of a group share, the fastest first."""
+
+    NODE = "Node"
+    """One pod: its GPUs talk within the node."""
+    FAST = "FastDomain"
+    """Nodes with one value of topology.fastDomainLabel."""
+    BLOCK = "Block"
+    """Nodes with one value of topology.blockLabel."""
+    ANY = "Any"
+    """Nodes anywhere."""
+
 
 LabelKey = Annotated[
     str,
@@ -20,9 +35,13 @@ class Topology(Model):
     fast_domain_label: LabelKey | None = None
     """Label of nodes whose value names their fastest network, such as nvidia.com/gpu.clique: tensor- and
     context-parallel groups of several pods stay within one value."""
+    fast_domain_nodes: int | None = Field(None, ge=1, le=1024)
+    """Nodes of a fast domain. Groups of more pods stay in a block instead. Default: every group fits."""
     block_label: LabelKey | None = None
     """Label of nodes whose value names their leaf switch or block, such as network.topology.nvidia.com/leaf: pods that
     share sharded weights stay within one value."""
+    block_nodes: int | None = Field(None, ge=1, le=4096)
+    """Nodes of a block. Groups of more pods lie anywhere. Default: every group fits."""
     name: Name | None = None
     """KAI's Topology that has these labels as levels. Only with scheduler KAI."""
     allow_tensor_parallel_across_nodes: bool = False
@@ -36,9 +55,18 @@ class Topology(Model):
     )
 
     @property
+    def domains(self) -> tuple[tuple[Domain, str, int | None], ...]:
+        """The domains that are known, the fastest first: label, and nodes if they are told."""
+        known = (
+            (Domain.FAST, self.fast_domain_label, self.fast_domain_nodes),
+            (Domain.BLOCK, self.block_label, self.block_nodes),
+        )
+        return tuple((domain, label, nodes) for domain, label, nodes in known if label is not None)
+
+    @property
     def names_labels(self) -> bool:
         """Whether any nearness is known."""
-        return self.fast_domain_label is not None or self.block_label is not None
+        return bool(self.domains)
 
 
 class Scheduling(Model):

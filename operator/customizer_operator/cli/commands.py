@@ -11,13 +11,13 @@ import yaml
 from customizer_operator.api.base import Object, Resource
 from customizer_operator.api.customization_job import CustomizationJob, CustomizationJobSpec
 from customizer_operator.api.customization_job_status import PlannedGroup, TrainingPlan
+from customizer_operator.api.scheduling import Domain
 from customizer_operator.cli.admission import Verdict, admit, find_kind
 from customizer_operator.cli.documents import UnreadableError, read
 from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job
 from customizer_operator.cli.suggestions import suggest
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.batching import plan_training
-from customizer_operator.plan.placement import Domain
 
 FINE, REFUSED, NO_ANSWER = 0, 1, 2
 

@@ -7,20 +7,7 @@ from enum import StrEnum
 
 from customizer_contract.outline import Outline
 from customizer_contract.steps import data_parallel_size
-from customizer_operator.api.scheduling import Topology
-
-
-class Domain(StrEnum):
-    """What the pods of a group share, the fastest first."""
-
-    NODE = "Node"
-    """One pod: its GPUs talk within the node."""
-    FAST = "FastDomain"
-    """Nodes with one value of topology.fastDomainLabel."""
-    BLOCK = "Block"
-    """Nodes with one value of topology.blockLabel."""
-    ANY = "Any"
-    """Nodes anywhere."""
+from customizer_operator.api.scheduling import Domain, Topology
 
 
 class Parallelism(StrEnum):
@@ -107,22 +94,25 @@ def find_mesh(outline: Outline) -> Mesh:
 
 def find_groups(mesh: Mesh, topology: Topology | None) -> tuple[Group, ...]:
     """Returns the groups of the parallelisms that are in use, the one that talks most first."""
-    fast = topology.fast_domain_label if topology is not None else None
-    block = topology.block_label if topology is not None else None
-    tensor, context = mesh.tensor, mesh.tensor * mesh.context
+    known = () if topology is None else topology.domains
+    context = mesh.tensor * mesh.context
     groups = []
     if mesh.tensor > 1:
-        groups.append(_find_group(Parallelism.TENSOR, tensor, mesh, fast, block))
+        groups.append(_find_group(Parallelism.TENSOR, mesh.tensor, mesh, known))
     if mesh.context > 1:
-        groups.append(_find_group(Parallelism.CONTEXT, context, mesh, fast, block))
+        groups.append(_find_group(Parallelism.CONTEXT, context, mesh, known))
     if mesh.expert > 1:
-        groups.append(_find_group(Parallelism.EXPERT, mesh.expert, mesh, fast, block))
+        groups.append(_find_group(Parallelism.EXPERT, mesh.expert, mesh, known))
     if mesh.shard > 1:
-        groups.append(_find_group(Parallelism.SHARD, context * mesh.shard, mesh, None, block))
+        blocks = tuple(entry for entry in known if entry[0] is Domain.BLOCK)
+        groups.append(_find_group(Parallelism.SHARD, context * mesh.shard, mesh, blocks))
     return tuple(groups)
 
 
-def _find_group(parallelism: Parallelism, ranks: int, mesh: Mesh, fast: str | None, block: str | None) -> Group:
+def _find_group(
+    parallelism: Parallelism, ranks: int, mesh: Mesh, domains: Sequence[tuple[Domain, str, int | None]]
+) -> Group:
+    """Returns the groups in the fastest domain that holds one."""
     # Groups that do not end with a pod overlap in it: the smallest run of pods that holds whole groups stays together.
     size = math.lcm(ranks, mesh.processes) // mesh.processes
     count = mesh.pods // size
@@ -130,10 +120,9 @@ def _find_group(parallelism: Parallelism, ranks: int, mesh: Mesh, fast: str | No
         return Group(parallelism, size, count, Domain.NODE, required=True)
     # A training that is sharded over all of its pods runs in several blocks, too, only slower.
     required = parallelism is not Parallelism.SHARD or count > 1
-    if fast is not None:
-        return Group(parallelism, size, count, Domain.FAST, fast, required)
-    if block is not None:
-        return Group(parallelism, size, count, Domain.BLOCK, block, required)
+    for domain, label, nodes in domains:
+        if nodes is None or size <= nodes:
+            return Group(parallelism, size, count, domain, label, required)
     return Group(parallelism, size, count, Domain.ANY)
 
 

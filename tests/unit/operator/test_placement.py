@@ -122,6 +122,22 @@ def test_without_a_fast_domain_context_groups_stay_in_the_block() -> None:
     assert find_demand(find_groups(mesh, BLOCKS_ONLY), mesh.pods) == Demand((Slice(BLOCK, 4),))
 
 
+@pytest.mark.parametrize(
+    ("topology", "domains"),
+    [
+        pytest.param({}, ["FastDomain", "Block"], id="nothing is known: every group fits"),
+        pytest.param({"fast_domain_nodes": 4, "block_nodes": 8}, ["FastDomain", "Block"], id="both just fit"),
+        pytest.param({"fast_domain_nodes": 2, "block_nodes": 8}, ["Block", "Block"], id="too many for a fast domain"),
+        pytest.param({"fast_domain_nodes": 4, "block_nodes": 4}, ["FastDomain", "Any"], id="too many for a block"),
+        pytest.param({"fast_domain_nodes": 2, "block_nodes": 2}, ["Any", "Any"], id="too many for both"),
+    ],
+)
+def test_a_group_stays_in_the_fastest_domain_that_holds_it(topology: dict[str, int], domains: list[str]) -> None:
+    mesh = Mesh(pipeline=2, shard=2, context=4, tensor=8, processes=8)
+    groups = find_groups(mesh, TOPOLOGY.model_copy(update=topology))
+    assert [str(group.domain) for group in groups if group.spans_nodes] == domains
+
+
 def test_without_labels_nothing_is_asked_for() -> None:
     mesh = Mesh(pipeline=2, shard=4, tensor=8, processes=8)
     assert summarize(mesh, None) == [("Tensor", 1, 8, "Node", True), ("Shard", 4, 2, "Any", False)]
