@@ -10,6 +10,7 @@ from customizer_operator.api.base import Column, Conditions, Names, Resource
 from customizer_operator.api.common import (
     GpuResource,
     ModelSource,
+    Name,
     ObjectStorage,
     Placement,
     Quantity,
