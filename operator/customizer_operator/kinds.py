@@ -22,14 +22,19 @@ from customizer_operator.plan.plan import (
 from customizer_operator.plan.serving import ask_about_deployment, find_job, plan_deployment
 from customizer_operator.plan.serving_adapters import find_adapter_jobs
 from customizer_operator.plan.serving_companions import COMPANIONS
+from customizer_operator.plan.serving_target import is_meant
 from customizer_operator.settings import Settings
 
 
 class Ref(NamedTuple):
-    """An object of ours in the same namespace."""
+    """An object of ours in the same namespace; of a name that ends in *, all whose names begin so."""
 
     resource: Resource
     name: str
+
+    def means(self, name: str) -> bool:
+        """Tells whether an object of that name is meant."""
+        return is_meant(self.name, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from customizer_operator.api.base import Object
 from customizer_operator.cache import Cache
-from customizer_operator.kinds import Kind
+from customizer_operator.kinds import Kind, Ref
 from customizer_operator.plan.plan import Key, Observed, Question, Resource
 
 _MOST_ROUNDS = 3
@@ -14,14 +14,14 @@ _MOST_ROUNDS = 3
 def observe(kind: Kind, subject: Object, cache: Cache, now: datetime) -> Observed:
     """Returns what the caches know about an object of ours."""
     metadata = subject["metadata"]
-    references: Mapping[tuple[Resource, str], Object | None] = {
-        (ref.resource, ref.name): cache.get(ref.resource, metadata["namespace"], ref.name)
-        for ref in (kind.refers_to(subject) if kind.refers_to is not None else ())
-    }
+    references: dict[tuple[Resource, str], Object] = {}
+    for ref in kind.refers_to(subject) if kind.refers_to is not None else ():
+        for item in _find_meant(cache, ref, metadata["namespace"]):
+            references[ref.resource, item["metadata"]["name"]] = item
     return Observed(
         subject=subject,
         children=cache.owned_by(Key(kind.resource.plural, metadata["namespace"], metadata["name"])),
-        referenced={place: item for place, item in references.items() if item is not None},
+        referenced=references,
         now=now,
     )
 
@@ -45,6 +45,17 @@ def find_keys_to_wake(kinds: tuple[Kind, ...], cache: Cache, resource: Resource,
             continue
         for subject in cache.all(kind.resource):
             there = subject["metadata"]["namespace"] == namespace
-            if there and any((ref.resource, ref.name) == (resource, name) for ref in kind.refers_to(subject)):
+            if there and any(ref.resource == resource and ref.means(name) for ref in kind.refers_to(subject)):
                 keys.append(Key(kind.resource.plural, namespace, subject["metadata"]["name"]))
     return keys
+
+
+def _find_meant(cache: Cache, ref: Ref, namespace: str) -> list[Object]:
+    if not ref.name.endswith("*"):
+        found = cache.get(ref.resource, namespace, ref.name)
+        return [] if found is None else [found]
+    return [
+        item
+        for item in cache.all(ref.resource)
+        if item["metadata"]["namespace"] == namespace and ref.means(item["metadata"]["name"])
+    ]

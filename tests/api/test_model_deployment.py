@@ -41,6 +41,8 @@ def runtime(**parts: Any) -> Object:
     ("spec", "words"),
     [
         ({"model": {}}, "name exactly one of customizationJobRef, artifact, huggingFace, s3"),
+        ({"model": {"customizationJobRef": {"name": "a", "manifestDigest": "a" * 64}}}, "goes with promotion: Manual"),
+        ({"model": {"customizationJobRef": {"name": "a*b"}}}, "should match"),
         ({"model": {**ARTIFACT, **BASE}}, "name exactly one of customizationJobRef, artifact, huggingFace, s3"),
         ({"model": {"artifact": {"uri": "s3://b/out", "manifestDigest": "abc"}}}, "should match"),
         (runtime(type="Triton"), "supported values"),
@@ -235,7 +237,7 @@ def test_at_rest_nothing_is_written(world: World) -> None:
 def test_it_goes_on_when_its_job_has_published(world: World) -> None:
     world.create(KIND, deployment(model={"customizationJobRef": {"name": "tickets"}}))
     wait_for(world, "Stalled", reason="JobNotFound")
-    world.create("customizationjobs", samples.job())
+    world.create("customizationjobs", samples.job(deployment={"runtime": {"type": "VLLM"}}))
     wait_for(world, "Ready", "False", "JobNotComplete")
     world.pass_preflight("tickets", samples.passed())
     for pod in world.make_workers("tickets-a1"):
@@ -245,3 +247,6 @@ def test_it_goes_on_when_its_job_has_published(world: World) -> None:
     world.wait_for_condition("tickets", "Complete")
     job = world.wait_for("jobs", "bot-verify")
     assert "s3://bucket/out" in json.dumps(job["spec"]["template"]["metadata"]["annotations"])
+    made = world.wait_for(KIND, "tickets")
+    assert made["spec"]["model"]["customizationJobRef"]["name"] == "tickets"
+    assert "ownerReferences" not in made["metadata"]

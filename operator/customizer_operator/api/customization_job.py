@@ -25,6 +25,7 @@ from customizer_operator.api.common import (
 )
 from customizer_operator.api.customization_job_status import CustomizationJobStatus
 from customizer_operator.api.integrations import Integrations
+from customizer_operator.api.model_deployment import ServingSettings
 from customizer_operator.api.scheduling import Scheduling
 
 NAME_LIMIT = 40
@@ -161,6 +162,9 @@ class CustomizationJobSpec(Model):
     """Seconds that attempts may hold their nodes, all attempts together, before the job fails. Default: no limit."""
     ttl_seconds_after_finished: int | None = Field(None, ge=0, le=31_536_000)
     """Seconds after its end until the job is deleted; its artifact stays. Default: it is kept."""
+    deployment: ServingSettings | None = None
+    """Serves the artifact once it is published: a ModelDeployment of the job's name is created, once. It outlives the
+    job, and is changed and deleted like any other."""
     plan_only: bool = False
     """Stops after preflight, with the plan in the status and no GPU held; false again trains. Without effect once an
     attempt has started."""

@@ -182,6 +182,8 @@ class CustomizationJobStatus(Model):
 
     observed_generation: int | None = None
     """metadata.generation that this was computed for."""
+    deployment: str | None = None
+    """Name of the ModelDeployment that was created of spec.deployment."""
     state: str | None = None
     """The conditions in one word, for people."""
     message: str | None = None

@@ -17,7 +17,7 @@ from customizer_operator.api.common import (
     Resources,
 )
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
-from customizer_operator.api.model_adapters import Adapter, AdapterStatus, JobReference, PublishedArtifact
+from customizer_operator.api.model_adapters import Adapter, AdapterStatus, PublishedArtifact
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
 
@@ -26,6 +26,26 @@ State = Literal["Waiting", "Verifying", "Starting", "Ready", "Updating", "Stoppe
 _MEMBERS = "[has(self.customizationJobRef), has(self.artifact), has(self.huggingFace), has(self.s3), " + (
     "has(self.persistentVolumeClaim)].filter(x, x).size() == 1"
 )
+
+
+class FollowedJob(Model):
+    """A CustomizationJob of the same namespace."""
+
+    name: str = Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$|^[a-z][a-z0-9-]*\*$", max_length=53)
+    """Name of the job. The deployment waits for it, and serves what it publishes. A name that ends in * means the
+    newest job whose name begins so and that has published."""
+    promotion: Literal["OnSuccess", "Manual"] = "OnSuccess"
+    """OnSuccess: what is published later takes over once it is verified. Manual: what was published first stays until
+    manifestDigest names another."""
+    manifest_digest: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """sha256 of the manifest.json to serve with promotion Manual. Default: the first that was published."""
+
+    cel_rules = (
+        CelRule(
+            "!has(self.manifestDigest) || self.promotion == 'Manual'",
+            "manifestDigest goes with promotion: Manual",
+        ),
+    )
 
 
 class Artifact(PublishedArtifact):
@@ -38,7 +58,7 @@ class Artifact(PublishedArtifact):
 class ServedModel(ModelSource):
     """What is served: exactly one of customizationJobRef, artifact, huggingFace, s3 and persistentVolumeClaim."""
 
-    customization_job_ref: JobReference | None = None
+    customization_job_ref: FollowedJob | None = None
     """What a CustomizationJob publishes."""
     artifact: Artifact | None = None
     """What some job has published."""
@@ -58,17 +78,9 @@ class WeightCache(Model):
     """Name of a PersistentVolumeClaim that all of the servers can mount (ReadWriteMany for several nodes)."""
 
 
-class ModelDeploymentSpec(Placement):
-    """What is served, by what, and where."""
+class ServingSettings(Placement):
+    """By what it is served, and where."""
 
-    model: ServedModel
-    """What is served."""
-    adapters: list[Adapter] | None = Field(
-        None,
-        max_length=128,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-    """LoRA adapters of the served model. They come and go without a restart; runtime.lora makes room for them."""
     runtime: Runtime
     """The server."""
     object_storage: ObjectStorage | None = None
@@ -101,6 +113,19 @@ class ModelDeploymentSpec(Placement):
     """Lets the Prometheus operator gather the engine's metrics."""
     network_policy: NetworkPolicy | None = None
     """Shuts the servers off from everybody who is not named. Default: the namespace's own policies alone."""
+
+
+class ModelDeploymentSpec(ServingSettings):
+    """What is served, by what, and where."""
+
+    model: ServedModel
+    """What is served."""
+    adapters: list[Adapter] | None = Field(
+        None,
+        max_length=128,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    """LoRA adapters of the served model. They come and go without a restart; runtime.lora makes room for them."""
 
     cel_rules = (
         CelRule(

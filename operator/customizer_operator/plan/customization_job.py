@@ -16,6 +16,7 @@ from customizer_operator.plan.attempts import find_bad_nodes
 from customizer_operator.plan.finished import ask_about_leftovers, finish
 from customizer_operator.plan.gang import ask_gang, explain_gang, find_gang
 from customizer_operator.plan.granted import ask_for_nodes
+from customizer_operator.plan.job_deployment import ask_about_deployment, deploy, tell
 from customizer_operator.plan.job_events import find_events
 from customizer_operator.plan.job_status import confirm, describe, describe_invalid
 from customizer_operator.plan.job_view import InvalidSpecError, JobView, parse_status, parse_view
@@ -50,7 +51,7 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
     except InvalidSpecError:
         return ()
     if is_over(view) is not None:
-        return ask_about_leftovers(view)
+        return (*ask_about_leftovers(view), *ask_about_deployment(view))
     decision = decide(view)
     if decision.questions:
         return decision.questions
@@ -92,8 +93,15 @@ def plan_job(observed: Observed, images: Images) -> Plan:
         return Plan(status=_dump(told), events=find_events(previous, told, ()))
     if is_over(view) is not None:
         remainder = finish(view)
-        status = _dump(confirm(view.status, view.job.metadata.generation))
-        return Plan(delete=remainder.delete, status=status, requeue_after=remainder.again_after)
+        deployed = deploy(view)
+        told = tell(deployed, confirm(view.status, view.job.metadata.generation))
+        pauses = [pause for pause in (remainder.again_after, deployed.again_after) if pause is not None]
+        return Plan(
+            create=deployed.create,
+            delete=remainder.delete,
+            status=_dump(told),
+            requeue_after=min(pauses, default=None),
+        )
     return _Planner(view, images).plan()
 
 

@@ -44,7 +44,7 @@ from customizer_operator.plan.serving_companions import (
 from customizer_operator.plan.serving_conditions import Outlook, Report, recall_refusal, report
 from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
-from customizer_operator.plan.serving_target import Blocked, Target, find_target, name_models
+from customizer_operator.plan.serving_target import Blocked, Target, choose_job, find_target, name_models
 from customizer_operator.plan.serving_verification import Refused, Unknown, Verified, find_verification
 
 _SOON_SECONDS = 3.0
@@ -133,8 +133,8 @@ def plan_deployment(observed: Observed, images: Images) -> Plan:
 
 def _decide(observed: Observed, deployment: ModelDeployment, images: Images) -> _Decision:
     status = deployment.status or ModelDeploymentStatus()
-    job_name = find_job(observed.subject)
-    job = observed.referenced.get((CUSTOMIZATION_JOB, job_name)) if job_name else None
+    jobs = [item for (resource, _), item in observed.referenced.items() if resource == CUSTOMIZATION_JOB]
+    job = choose_job(find_job(observed.subject), jobs)
     server = observed.named(DEPLOYMENT, deployment.metadata.name)
     target = _find_obstacle(observed, deployment, images) or find_target(deployment, job)
     if isinstance(target, Blocked):

@@ -1,5 +1,6 @@
 """What a ModelDeployment serves: found in its spec, or in what the CustomizationJob that it names has published."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from customizer_contract.serving import ArtifactInput, Serving
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import ModelSource, ObjectStorage
 from customizer_operator.api.customization_job import CustomizationJob
-from customizer_operator.api.model_deployment import ModelDeployment, ModelStatus
+from customizer_operator.api.model_deployment import FollowedJob, ModelDeployment, ModelStatus
 from customizer_operator.api.reasons import ConditionType
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.job_file import translate_source, translate_storage
@@ -62,11 +63,28 @@ class Blocked:
     """Whether somebody must do something."""
 
 
+def is_meant(pattern: str, name: str) -> bool:
+    """Tells whether a reference means an object of that name: one that ends in * means all that begin so."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def choose_job(pattern: str | None, jobs: Iterable[Object]) -> Object | None:
+    """Returns the newest of the jobs that are meant and have published, or else the newest; None without any."""
+
+    def rank(job: Object) -> tuple[bool, str, str]:
+        metadata = job["metadata"]
+        has_published = bool((job.get("status") or {}).get("artifact"))
+        return has_published, metadata.get("creationTimestamp") or "", metadata["name"]
+
+    meant = [job for job in jobs if pattern is not None and is_meant(pattern, job["metadata"]["name"])]
+    return max(meant, key=rank, default=None)
+
+
 def find_target(deployment: ModelDeployment, job: Object | None) -> Target | Blocked:
     """Finds what is to be served. `job` is the CustomizationJob that the spec names, if it does and there is one."""
     model = deployment.spec.model
     if model.customization_job_ref is not None:
-        return _from_job(deployment, model.customization_job_ref.name, job)
+        return _from_job(deployment, model.customization_job_ref, job)
     storage = deployment.spec.object_storage or ObjectStorage()
     device = deployment.spec.runtime.device or "gpu"
     if model.artifact is None:
@@ -90,13 +108,15 @@ def name_models(weights: Weights, artifact: ArtifactReference | None) -> list[Mo
     return [tuned, ModelStatus(name=weights.base_name, kind="base", endpoint=endpoint)]
 
 
-def _from_job(deployment: ModelDeployment, name: str, found: Object | None) -> Target | Blocked:
+def _from_job(deployment: ModelDeployment, reference: FollowedJob, found: Object | None) -> Target | Blocked:
+    name = reference.name
     if found is None:
         return Blocked(
             ServingReason.JOB_NOT_FOUND,
             f"There is no CustomizationJob {name} in this namespace: create it, or correct spec.model.",
             stalled=True,
         )
+    name = found["metadata"]["name"]
     try:
         job = CustomizationJob.model_validate(found)
     except ValidationError as error:
@@ -120,12 +140,24 @@ def _from_job(deployment: ModelDeployment, name: str, found: Object | None) -> T
         return Blocked(ServingReason.JOB_NOT_COMPLETE, f"Waits for CustomizationJob {name}{state}.", stalled=False)
     return _build(
         deployment,
-        ArtifactInput(uri=published.uri, manifest_digest=published.manifest_digest),
+        _pin(deployment, reference, published),
         job.spec.model if published.type == "adapter" else None,
         deployment.spec.object_storage or job.spec.object_storage,
         deployment.spec.runtime.device or job.spec.compute.device,
         trust=job.spec.model.trust_remote_code,
     )
+
+
+def _pin(deployment: ModelDeployment, reference: FollowedJob, published: ArtifactReference) -> ArtifactInput:
+    """Chooses between what is published now and what is served."""
+    served = deployment.status.artifact if deployment.status else None
+    digest = published.manifest_digest
+    uri = published.uri
+    if reference.promotion == "Manual":
+        digest = reference.manifest_digest or (served.manifest_digest if served else digest)
+        if served is not None and served.manifest_digest == digest:
+            uri = served.uri
+    return ArtifactInput(uri=uri, manifest_digest=digest)
 
 
 def _build(

@@ -39,6 +39,23 @@ def test_a_decision_sees_the_objects_that_its_subject_names_and_that_exist() -> 
     assert list(observe(kind, subject, cache, START).referenced) == [(CUSTOMIZATION_JOB, "tickets")]
 
 
+def test_a_name_that_ends_in_a_star_means_every_job_whose_name_begins_so() -> None:
+    cache = Cache()
+    subject = deployment("a", "tickets-*")
+    cache.put(MODEL_DEPLOYMENT, subject)
+    for name, namespace in (
+        ("tickets-1", "team"),
+        ("tickets-2", "team"),
+        ("other", "team"),
+        ("tickets-3", "elsewhere"),
+    ):
+        cache.put(CUSTOMIZATION_JOB, item(name, namespace))
+    seen = [name for _, name in observe(KINDS[1], subject, cache, START).referenced]
+    assert sorted(seen) == ["tickets-1", "tickets-2"]
+    assert Key("modeldeployments", "team", "a") in find_keys_to_wake(KINDS, cache, CUSTOMIZATION_JOB, item("tickets-4"))
+    assert len(find_keys_to_wake(KINDS, cache, CUSTOMIZATION_JOB, item("other"))) == 1
+
+
 def test_metrics_count_objects_by_state_and_the_queue() -> None:
     cache = Cache()
     for name, state in (("a", "Training"), ("b", "Training"), ("c", "Failed")):
