@@ -17,6 +17,8 @@ from tests.cluster.settings import STATE
 
 _MARK = "CUSTOMIZER_CLUSTER_PROCESS"
 _LOGS = STATE / "logs"
+_DEAD_AFTER = 2.0
+"""Seconds after which a program that is not to be seen has ended."""
 
 
 class ProcessDiedError(RuntimeError):
@@ -59,8 +61,12 @@ def require(name: str, holds: Callable[[], bool]) -> Callable[[], bool]:
     """Wraps a question so that it fails at once when the program that it depends on has died."""
 
     def answer() -> bool:
-        if not is_running(name):
-            raise ProcessDiedError(name)
+        # A program has no environment while nsenter makes way for it, which takes long on a busy machine.
+        deadline = time.monotonic() + _DEAD_AFTER
+        while not is_running(name):
+            if time.monotonic() > deadline:
+                raise ProcessDiedError(name)
+            time.sleep(0.05)
         return holds()
 
     return answer
