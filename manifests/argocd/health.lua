@@ -22,7 +22,7 @@ if holds.Failed or holds.Stalled then
   health = "Degraded"
 elseif holds.Complete or holds.Ready then
   health = "Healthy"
-elseif holds.Suspended or (reasons.Ready == "Stopped" and not holds.Reconciling) then
+elseif holds.Suspended or (not holds.Reconciling and (reasons.Ready == "Stopped" or reasons.Admitted == "PlanOnly")) then
   health = "Suspended"
 end
 return {status = health, message = status.message}

@@ -8,7 +8,9 @@ from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import build_config_map
 from customizer_operator.objects.preflight import build_preflight
+from customizer_operator.objects.scheduling import build_pod_group
 from customizer_operator.objects.training import build_training
+from customizer_operator.plan.placement import find_mesh
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.serving import find_job, plan_deployment
 from customizer_operator.plan.serving_target import Target, find_target
@@ -21,7 +23,13 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 def render_job(item: Object, images: Images) -> list[Object]:
     """Renders the objects of a CustomizationJob and of its first attempt."""
     job = CustomizationJob.model_validate(_complete(item))
-    return [build_config_map(job), build_preflight(job, images), build_training(job, images, 1)]
+    training = build_training(job, images, 1)
+    objects = [build_config_map(job), build_preflight(job, images), training]
+    if job.spec.outline is not None:
+        owner = {**training, "metadata": {**training["metadata"], "uid": NOT_YET_GIVEN}}
+        group = build_pod_group(owner, job.spec.scheduling, find_mesh(job.spec.outline))
+        objects += [] if group is None else [group]
+    return objects
 
 
 def render_deployment(item: Object, images: Images) -> tuple[list[Object], str | None]:

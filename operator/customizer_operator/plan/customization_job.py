@@ -40,6 +40,9 @@ from customizer_operator.plan.waiting import REACT_WITHIN, Waiting, explain, exp
 _RETRY_SECONDS = 10.0
 """Until the next look at something that nobody will tell us about: a name that is taken, a missing CRD, a slow pod."""
 
+_QUEUE_SECONDS = 30.0
+"""Until the queue is asked again; that it admits an attempt is seen at once, by its PyTorchJob."""
+
 _CONFIG_MAP_STAGES = (Stage.PREFLIGHT_DUE, Stage.ATTEMPT_DUE, Stage.PREFLIGHT, Stage.PLACING, Stage.STARTING)
 """Stages in which pods may wait for the ConfigMap."""
 
@@ -199,6 +202,8 @@ class _Planner:
             return decision.pause_seconds
         if decision.stage is Stage.RUNNING:
             return PULL_SECONDS
+        if waiting is not None and waiting.reason is ConditionReason.QUEUED:
+            return _QUEUE_SECONDS
         expectant = decision.stage in (Stage.PREFLIGHT, Stage.PLACING, Stage.STARTING)
         return _RETRY_SECONDS if waiting is not None or expectant else None
 

@@ -82,7 +82,8 @@ def _explain_workload(view: JobView, name: str, queue: str, workload: Object) ->
         text = f"Kueue does not admit PyTorchJob {name} through LocalQueue {queue}: {why}. Have the queue corrected."
         return Waiting(ConditionReason.QUEUE_CLOSED, text, needs_help=True)
     position = _find_position(view, queue, workload["metadata"]["name"])
-    evicted = f" It was evicted: {conditions['Evicted']['message']}." if _is_true(conditions, "Evicted") else ""
+    eviction = str(conditions.get("Evicted", {}).get("message", "")).rstrip(".")
+    evicted = f" It was evicted: {eviction}." if _is_true(conditions, "Evicted") else ""
     text = f"PyTorchJob {name} waits{position} in LocalQueue {queue}: {why}.{evicted}"
     return Waiting(ConditionReason.QUEUED, text, needs_help=False)
 

@@ -48,6 +48,12 @@ def test_a_job_becomes_what_the_operator_makes_of_it(tmp_path: Path, capsys: pyt
     assert "&id" not in text
 
 
+def test_an_attempt_that_volcano_places_has_its_pod_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, objects = render(samples.job(scheduling={"scheduler": "Volcano"}), tmp_path, capsys)
+    assert [item["kind"] for item in objects] == ["ConfigMap", "Job", "PyTorchJob", "PodGroup"]
+    assert objects[-1]["spec"] == {"minMember": 2, "queue": "default"}
+
+
 def test_a_deployment_of_a_base_model_becomes_what_the_operator_makes_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

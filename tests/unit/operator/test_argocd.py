@@ -78,6 +78,14 @@ def suspended_job() -> Object:
     return world.subject
 
 
+def planned_job() -> Object:
+    world = simulator.World(samples.job(planOnly=True))
+    world.settle()
+    world.pass_preflight(samples.passed())
+    world.settle()
+    return world.subject
+
+
 def failed_job() -> Object:
     world = simulator.World(samples.job())
     world.settle()
@@ -133,6 +141,7 @@ def failed_job_that_is_deleted() -> Object:
         pytest.param(job_that_no_node_fits, "Progressing", "Insufficient cpu", id="a job that waits for a node"),
         pytest.param(job_that_trains, "Progressing", "All pods run.", id="a job that trains"),
         pytest.param(suspended_job, "Suspended", "spec.suspend is true", id="a suspended job"),
+        pytest.param(planned_job, "Suspended", "spec.planOnly is true", id="a job that is only planned"),
         pytest.param(failed_job, "Degraded", "DatasetInvalid: train.jsonl:17", id="a failed job"),
         pytest.param(misunderstood_job, "Degraded", "does not understand the spec", id="a job of a newer release"),
         pytest.param(complete_job, "Healthy", "Published adapter at s3://bucket/out.", id="a complete job"),
