@@ -25,7 +25,7 @@ def merge(base: Path, adapter: Path, target: Path, *, trust_remote_code: bool) -
     if merged.dtype == torch.float32:
         merged = merged.to(torch.bfloat16)
     changes: dict[str, Any] = {}
-    if _was_untied(merged):
+    if _are_apart(merged):
         changes["tie_word_embeddings"] = merged.config.tie_word_embeddings = False
     settings = {path.name: path.read_bytes() for path in target.iterdir()}
     merged.save_pretrained(target)
@@ -72,10 +72,10 @@ def _load(folder: Path, *, trust_remote_code: bool, **options: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=trust_remote_code, **options)
 
 
-def _was_untied(model: Any) -> bool:
-    """Tells whether input and output embeddings were one and have been trained apart."""
+def _are_apart(model: Any) -> bool:
+    """Tells whether input and output embeddings differ; they may have been one, and have been trained apart."""
     first, last = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    return bool(model.config.tie_word_embeddings) and first is not last and not torch.equal(first, last)
+    return first is not last and not torch.equal(first, last)
 
 
 def _change_config(path: Path, changes: dict[str, Any], dtype: str | None = None) -> None:
