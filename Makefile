@@ -48,8 +48,9 @@ down: ## Take the local cluster down; what was built stays in the cache
 	@$(PYTHON) -m tests.cluster down
 
 .PHONY: crds
-crds: ## Generate crds/ from the operator's types
+crds: ## Generate crds/ and the tables of fields from the operator's types
 	@$(call environment,dev)/bin/python -m customizer_operator.crds
+	@$(call environment,dev)/bin/python -m customizer_operator.field_tables
 
 .PHONY: bench
 bench: ## Measure, and print ratios
