@@ -82,6 +82,10 @@ def wait_ready(name: str, adapters: list[str], timeout: float = 240) -> Job:
     return wait(name, is_ready, timeout)
 
 
+def complete(url: str, model: str, prompt: str) -> str:
+    return ask.complete(url, model, prompt, max_tokens=4, timeout=300)
+
+
 def find_pod(name: str) -> Job:
     pods = kubectl.get_all(
         "pod", NAMESPACE, f"customizer.dev/model-deployment={name},app.kubernetes.io/component=server"
@@ -96,12 +100,12 @@ def identity(pod: Job) -> tuple[str, int]:
 
 
 def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> None:
-    job = start(build_job("for-live", model="smollm2", steps=8))
+    job = start(build_job("for-live", model="smollm2", steps=4))
     name = start(build_base("live"))
     kubectl.wait_until(
-        "customizationjob", job, NAMESPACE, lambda found: kubectl.is_true(found, "Complete"), timeout=400
+        "customizationjob", job, NAMESPACE, lambda found: kubectl.is_true(found, "Complete"), timeout=900
     )
-    url = wait_ready(name, [], 400)["url"]
+    url = wait_ready(name, [], 600)["url"]
     before = identity(find_pod(name))
     publish_copy(f"out/{job}", "out/live-zero", clear)
     publish_copy(f"out/{job}", "out/live-swapped", bytes, digest="0" * 64)
@@ -110,9 +114,9 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     wish(name, tuned, of("zero", "out/live-zero"))
     status = wait_ready(name, ["tuned", "zero"])
     assert [(one["ready"], one["endpoint"]) for one in status["adapters"]] == [("1/1", "/v1/completions")] * 2
-    base = ask.complete(url, name, PROMPT)
-    assert ask.complete(url, "zero", PROMPT) == base
-    assert ask.complete(url, "tuned", PROMPT) != base
+    base = complete(url, name, PROMPT)
+    assert complete(url, "zero", PROMPT) == base
+    assert complete(url, "tuned", PROMPT) != base
 
     wish(name, tuned, of("zero", "out/live-zero"), of("swapped", "out/live-swapped"))
     status = wait(name, lambda md: kubectl.is_true(md, "Stalled"))
@@ -124,11 +128,11 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     wait_ready(name, ["tuned"])
     assert identity(find_pod(name)) == before
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        ask.complete(url, "zero", PROMPT)
+        complete(url, "zero", PROMPT)
 
-    answer = ask.complete(url, "tuned", PROMPT)
+    answer = complete(url, "tuned", PROMPT)
     killed = find_pod(name)["metadata"]["name"]
     kubectl.kubectl("delete", "pod", killed, "-n", NAMESPACE, "--grace-period=1")
     kubectl.wait_until(KIND, name, NAMESPACE, lambda md: not kubectl.is_true(md, "Ready"), timeout=60)
     wait_ready(name, ["tuned"])
-    assert ask.complete(url, "tuned", PROMPT) == answer
+    assert complete(url, "tuned", PROMPT) == answer

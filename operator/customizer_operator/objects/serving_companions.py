@@ -1,5 +1,6 @@
 """What stands beside the servers of a ModelDeployment: who may take them away, scale them, reach and measure them."""
 
+from customizer_contract.adapters import SIDECAR_PORT
 from customizer_operator.api.base import DEPLOYMENT_LABEL, Object
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Peer, ServiceMonitor
 from customizer_operator.api.model_deployment import ModelDeployment
@@ -101,10 +102,13 @@ def _build_network_policy(deployment: ModelDeployment, policy: NetworkPolicy) ->
         {"namespaceSelector": {}, "podSelector": {"matchLabels": _OPERATOR}},
         *(_build_peer(peer) for peer in policy.allow_from),
     ]
+    rules: list[Object] = [{"from": peers, "ports": [{"port": PORT_NAME, "protocol": "TCP"}]}]
+    if deployment.spec.runtime.lora is not None:
+        rules.append({"from": peers[:1], "ports": [{"port": SIDECAR_PORT, "protocol": "TCP"}]})
     spec: Object = {
         "podSelector": {"matchLabels": build_selector(deployment)},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": peers, "ports": [{"port": PORT_NAME, "protocol": "TCP"}]}],
+        "ingress": rules,
     }
     return _build(deployment, "networking.k8s.io/v1", "NetworkPolicy", spec)
 

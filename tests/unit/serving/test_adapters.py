@@ -9,6 +9,8 @@ from customizer_contract.errors import Reason
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
 from customizer_operator.api.base import Object
+from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.objects.serving_companions import build_companions
 from customizer_operator.objects.serving_pods import FILE_ANNOTATION
 from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION
 from customizer_operator.plan.plan import DEPLOYMENT, POD
@@ -142,3 +144,12 @@ def test_a_server_that_was_started_with_an_adapter_takes_others_beside_it() -> N
     assert lora is not None
     assert (lora.staged, lora.loading, lora.max_rank) == ("tickets", "Call", 32)
     assert [container["name"] for container in template["spec"]["initContainers"]] == ["stage", "sidecar"]
+
+
+def test_only_the_operator_may_ask_a_sidecar_behind_a_network_policy() -> None:
+    world = World(build_deployment(**BASE, **ROOM, networkPolicy={"allowFrom": [{"podLabels": {"app": "web"}}]}))
+    deployment = ModelDeployment.model_validate(world.subject)
+    (policy,) = [item for item in build_companions(deployment, "/metrics") if item["kind"] == "NetworkPolicy"]
+    server, sidecar = policy["spec"]["ingress"]
+    assert (len(server["from"]), len(sidecar["from"])) == (2, 1)
+    assert sidecar["ports"] == [{"port": 8085, "protocol": "TCP"}]

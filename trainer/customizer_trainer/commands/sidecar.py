@@ -22,6 +22,8 @@ from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.s3 import S3
 
 _PAUSE_SECONDS = 0.5
+_REST_SECONDS = 3.0
+"""Between two looks at a server that has all that is wished."""
 
 
 def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
@@ -32,8 +34,12 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     adapters = build_adapters(serving, serving.lora, store)
     server = ReportServer(port)
+    before, looked = None, 0.0
     while not stop.wait(_PAUSE_SECONDS):
         wish = read_wish(wish_file)
+        if wish == before and adapters.is_at_rest and time.monotonic() - looked < _REST_SECONDS:
+            continue
+        before, looked = wish, time.monotonic()
         if wish is None:
             # The operator has not been here yet: it is not known what this server should answer to.
             server.show(SidecarReport(wish=""), is_ready=False)

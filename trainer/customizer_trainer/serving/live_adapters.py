@@ -57,6 +57,12 @@ class LiveAdapters:
         )
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether the server answers to every adapter that is wished."""
+        loaded = self._loaded
+        return loaded is not None and all(_is_loaded(entry, loaded) for entry in self._entries.values())
+
+    @property
     def is_busy(self) -> bool:
         """Whether adapters are on their way to this disk."""
         return any(entry.task is not None for entry in self._entries.values())
