@@ -1,6 +1,7 @@
 """The connection to the apiserver: one request, one answer; what it refuses is an error with its words."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from urllib3.exceptions import HTTPError
 from customizer_operator.api.base import Object
 from customizer_operator.plan.plan import Resource
 
+LEASES = "/apis/coordination.k8s.io/v1/namespaces"
+"""Where Leases are."""
 _TIMEOUT = (5, 30)
 
 
-class ApiError(Exception):
-    """The apiserver refused a request."""
+class ApiError(OSError):
+    """The apiserver refused a request, or did not answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
@@ -39,6 +42,8 @@ class ApiServer:
 
     def __init__(self, kubeconfig: Path | None = None) -> None:
         self._api = _connect(kubeconfig)
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before every write but that of a Lease: an operator that does not lead must not."""
 
     def call(
         self,
@@ -68,6 +73,8 @@ class ApiServer:
         accept: str = "application/json",
     ) -> tuple[int, bytes]:
         """Returns status and body of the apiserver's answer, whatever they are."""
+        if method != "GET" and not path.startswith(LEASES) and not self.may_write():
+            raise ApiError(0, "this operator does not lead any more")
         request = self._api.param_serialize(
             method,
             path,

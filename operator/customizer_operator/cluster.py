@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
-from customizer_operator.apiserver import ApiError, ApiServer, RefusedError, path_of
+from customizer_operator.apiserver import LEASES, ApiError, ApiServer, RefusedError, path_of
 from customizer_operator.cache import Cache, take_in
 from customizer_operator.differences import is_within, merge_patch
 from customizer_operator.objects.events import build_event
@@ -84,6 +84,29 @@ class Cluster:
         for question in [q for q, (when, _) in self._remembered.items() if now - when > _MEMORY]:
             self._remembered.pop(question, None)
         return {question: self._answer(question, now) for question in questions}
+
+    def guard(self, may_write: Callable[[], bool]) -> None:
+        """Refuses every write, Leases excepted, unless `may_write` says so at that moment."""
+        self._api.may_write = may_write
+
+    def read_lease(self, namespace: str, name: str) -> Object | None:
+        """Returns a Lease, None if there is none."""
+        return self._find(f"{LEASES}/{namespace}/leases/{name}")
+
+    def write_lease(self, namespace: str, lease: Object) -> bool:
+        """Creates a Lease, or updates one that has not changed since it was read; False if somebody was faster."""
+        metadata, path = lease["metadata"], f"{LEASES}/{namespace}/leases"
+        known = "resourceVersion" in metadata
+        try:
+            if known:
+                self._api.call("PUT", f"{path}/{metadata['name']}", body=lease)
+            else:
+                self._api.call("POST", path, body=lease)
+        except ApiError as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
 
     def carry_out(self, subject: Object, resource: Resource, plan: Plan) -> bool:
         """Makes the cluster as planned; False when the subject has changed meanwhile and must be looked at again.

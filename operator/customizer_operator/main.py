@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import os
 import random
+import socket
 import time
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from customizer_operator.api.base import Object
 from customizer_operator.apiserver import ApiError, RefusedError
 from customizer_operator.cache import Cache, find_owners, take_in
 from customizer_operator.cluster import Cluster
+from customizer_operator.election import Leadership
 from customizer_operator.kinds import build_kinds
 from customizer_operator.metrics import Metrics
 from customizer_operator.observer import ask, find_keys_to_wake, observe
@@ -57,15 +61,31 @@ class Operator:
         self._reconciler: Reconciler[Key] = Reconciler(self._reconcile, clock=time.monotonic, jitter=random.random)
         self.metrics = Metrics(self._cache, self._kinds.values(), lambda: self._reconciler.depth)
         self._cluster = Cluster(self._cache, kubeconfig)
+        self._leadership: Leadership | None = None
+        if settings.lease_namespace:
+            identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+            self._leadership = Leadership(self._cluster, settings.lease_namespace, identity, time.monotonic)
+            self._cluster.guard(self._leadership.is_certain)
 
     async def run(self) -> None:
-        """Works until cancelled. The caches are filled before the first decision."""
+        """Works until cancelled. The caches are filled before the first decision; one that does not lead keeps them."""
         while not await self._refresh():
             await asyncio.sleep(_RETRY_PAUSE)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._reconciler.run(self._settings.workers))
             group.create_task(self._resync())
             group.create_task(self._list_late())
+            if self._leadership is not None:
+                await self._leadership.gain()
+                group.create_task(self._lead(self._leadership))
+            group.create_task(self._reconciler.run(self._settings.workers))
+
+    async def _lead(self, leadership: Leadership) -> None:
+        try:
+            await leadership.keep()
+        finally:
+            await asyncio.shield(leadership.resign())
+        # Another operator may lead by now. What is under way here must not be ended in good order: that could write.
+        os._exit(1)
 
     def notice(self, resource: Resource, item: Object, *, gone: bool) -> None:
         """Takes in what a watch tells and wakes those whom it concerns."""

@@ -20,6 +20,8 @@ class Settings:
     `CUSTOMIZER_NAMESPACES`: comma-separated; the whole cluster when empty.
     `CUSTOMIZER_RESYNC_SECONDS`: how often everything is listed and looked at again.
     `CUSTOMIZER_WORKERS`: objects handled at the same time.
+    `CUSTOMIZER_LEASE_NAMESPACE`: where the Lease is that lets one of several operators write; without it there must
+    be one operator alone.
     `CUSTOMIZER_HEALTH_PORT`, `CUSTOMIZER_METRICS_PORT`: where `/healthz` and `/metrics` are served; off with 0.
     """
 
@@ -29,6 +31,7 @@ class Settings:
     workers: int = 4
     health_port: int = 8081
     metrics_port: int = 8082
+    lease_namespace: str = ""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -48,6 +51,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         workers=int(_number(environment, "CUSTOMIZER_WORKERS", 4)),
         health_port=int(_number(environment, "CUSTOMIZER_HEALTH_PORT", 8081)),
         metrics_port=int(_number(environment, "CUSTOMIZER_METRICS_PORT", 8082)),
+        lease_namespace=environment.get("CUSTOMIZER_LEASE_NAMESPACE", ""),
     )
 
 

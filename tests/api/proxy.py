@@ -1,9 +1,11 @@
 """A proxy in front of the apiserver that does to requests what networks and apiservers do."""
 
+import contextlib
 import http.client
+import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,7 +46,7 @@ class Proxy(AbstractContextManager["Proxy"]):
         self.writes: list[Request] = []
         self._dead = threading.Event()
         self._lock = threading.Lock()
-        self._streams: set[http.client.HTTPResponse] = set()
+        self._sockets: set[socket.socket] = set()
         self._target = urlsplit(plane.url).netloc
         self._context = ssl.create_default_context(cafile=plane.authority)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -80,9 +82,21 @@ class Proxy(AbstractContextManager["Proxy"]):
     def drop_watches(self) -> None:
         """Ends every answer that is being read, in the midst of it."""
         with self._lock:
-            streams, self._streams = self._streams, set()
-        for stream in streams:
-            stream.close()
+            sockets, self._sockets = self._sockets, set()
+        for connection in sockets:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                # Not as TLS does it: another thread is reading.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def _hold(self, *sockets: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._sockets.update(sockets)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sockets.difference_update(sockets)
 
     def _count(self, request: Request, status: int) -> bool:
         """Notes a write that has happened; tells whether its answer may be handed on."""
@@ -112,17 +126,19 @@ class Proxy(AbstractContextManager["Proxy"]):
                 if (status := proxy.refuse(request)) is not None:
                     self._refuse(status)
                     return
-                connection = http.client.HTTPSConnection(proxy._target, context=proxy._context, timeout=60)
+                connection = http.client.HTTPSConnection(proxy._target, context=proxy._context, timeout=400)
                 headers = {
                     key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")
                 }
                 try:
-                    connection.request(self.command, self.path, body or None, headers)
-                    response = connection.getresponse()
-                    if proxy._count(request, response.status):
-                        self._hand_on(response)
-                except (OSError, http.client.HTTPException, ValueError, AttributeError):
-                    return  # either side has gone, or the stream was dropped while it was read
+                    connection.connect()
+                    with proxy._hold(self.connection, connection.sock):
+                        connection.request(self.command, self.path, body or None, headers)
+                        response = connection.getresponse()
+                        if proxy._count(request, response.status):
+                            self._hand_on(response)
+                except (OSError, http.client.HTTPException):
+                    return  # either side has gone
                 finally:
                     connection.close()
 
@@ -137,8 +153,6 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.wfile.write(body)
 
             def _hand_on(self, response: http.client.HTTPResponse) -> None:
-                with proxy._lock:
-                    proxy._streams.add(response)
                 self.send_response(response.status)
                 for key, value in response.getheaders():
                     if key.lower() not in _HOP_BY_HOP:
@@ -148,8 +162,6 @@ class Proxy(AbstractContextManager["Proxy"]):
                 while piece := response.read1(1 << 16):
                     self.wfile.write(piece)
                     self.wfile.flush()
-                with proxy._lock:
-                    proxy._streams.discard(response)
 
             def log_message(self, *_: object) -> None:
                 """Is silent."""
