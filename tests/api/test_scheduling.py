@@ -1,5 +1,7 @@
 """Queues and placement on a real apiserver with Kueue's own CRDs, under the operator's rights."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.api.conftest import Operator
@@ -8,16 +10,23 @@ from tests.api.world import Object, World
 from tests.cluster.builds import KUEUE, module_folder
 from tests.support import samples
 
+OVERLAY = Path(__file__).parents[2] / "manifests/overlays/kueue"
 TOPOLOGY = {"fastDomainLabel": "example.com/nvlink", "blockLabel": "example.com/leaf"}
 QUOTA = "insufficient quota for cpu in flavor default"
 
 
 @pytest.fixture(scope="session")
 def kueue(control_plane: ControlPlane) -> None:
-    """The CRDs that the operator reads."""
+    """The CRDs that the operator reads, and those of what the overlay installs."""
     crds = module_folder(KUEUE) / "config/components/crd/bases"
-    for plural in ("workloads", "localqueues"):
+    for plural in ("workloads", "localqueues", "clusterqueues", "resourceflavors", "topologies"):
         control_plane.install(crds / f"kueue.x-k8s.io_{plural}.yaml")
+
+
+def test_the_overlay_installs_queues_that_kueue_takes(control_plane: ControlPlane, kueue: None) -> None:
+    told = control_plane.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(OVERLAY))
+    for line in ("topology", "resourceflavor", "clusterqueue", "localqueue"):
+        assert f"{line}.kueue.x-k8s.io/customizer serverside-applied" in told
 
 
 def make_workload(world: World, uid: str) -> None:

@@ -15,6 +15,7 @@ from customizer_operator.objects.preflight import CONTAINER as PREFLIGHT_CONTAIN
 from customizer_operator.objects.training import CONTAINER as TRAINING_CONTAINER
 from customizer_operator.plan.attempts import TrainingJob
 from customizer_operator.plan.last_lines import quote_log
+from customizer_operator.plan.placement import find_mesh
 from customizer_operator.plan.plan import CONFIG_MAP, JOB, POD, PYTORCH_JOB, Exists, HttpGet, LogOf, Observed, Served
 from customizer_operator.plan.pods import Pod, parse_pod
 from customizer_operator.plan.progress import ask_for_progress
@@ -142,6 +143,8 @@ def parse_view(observed: Observed) -> JobView:
         raise InvalidSpecError(f"{field}: {first['msg']}") from error
     try:
         build_job_file(job)
+        if job.spec.outline is not None:
+            find_mesh(job.spec.outline)
     except ValueError as error:
         raise InvalidSpecError(str(error)) from error
     pods = observed.of(POD)

@@ -80,8 +80,11 @@ class Granted:
 
 
 def find_mesh(outline: Outline) -> Mesh:
-    """Returns how a training divides its ranks."""
-    return Mesh(
+    """Returns how a training divides its ranks. Raises ValueError for sizes that do not divide them.
+
+    The CRD refuses such sizes; one of another release may not.
+    """
+    mesh = Mesh(
         pipeline=outline.pipeline_parallel_size,
         replicate=outline.data_parallel_replicate_size,
         shard=data_parallel_size(outline) // outline.data_parallel_replicate_size,
@@ -90,6 +93,9 @@ def find_mesh(outline: Outline) -> Mesh:
         expert=outline.expert_parallel_size,
         processes=outline.processes,
     )
+    if mesh.world_size != outline.world_size or mesh.world_size % (mesh.pipeline * mesh.tensor * mesh.expert):
+        raise ValueError("automodel.parallelism: the sizes do not divide numNodes * numGpusPerNode")
+    return mesh
 
 
 def find_groups(mesh: Mesh, topology: Topology | None) -> tuple[Group, ...]:

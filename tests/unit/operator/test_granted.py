@@ -70,3 +70,20 @@ def test_plan_only_stops_after_preflight_and_goes_on_when_it_is_taken_back() -> 
     world.set_spec(planOnly=False)
     world.settle()
     assert world.status["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    "parallelism",
+    [
+        {"tensorParallelSize": 8},
+        {"numNodes": 3, "tensorParallelSize": 2, "contextParallelSize": 4},
+        {"dataParallelReplicateSize": 8},
+        {"expertParallelSize": 64},
+    ],
+    ids=str,
+)
+def test_sizes_that_a_newer_crd_let_through_are_refused_by_name(parallelism: dict[str, int]) -> None:
+    world = World(samples.job(automodel={"parallelism": parallelism}))
+    world.settle()
+    assert world.condition("Failed") == ("True", "InvalidSpec")
+    assert "the sizes do not divide numNodes * numGpusPerNode" in world.status["message"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from customizer_contract.errors import ExitCode
 from customizer_operator.api.base import Object
 from customizer_operator.plan.plan import LOCAL_QUEUE, POD, POD_GROUP, PYTORCH_JOB
 from tests.support import samples
@@ -115,9 +116,7 @@ def test_what_kueue_has_admitted_waits_for_its_pods_like_any_other() -> None:
     world.workloads = [make_workload(("QuotaReserved", "True", "", "ok"), ("Admitted", "True", "", "ok"))]
     world.settle()
     assert world.condition("Admitted") == ("False", "PodsPending")
-    job = copy.deepcopy(world.objects[PYTORCH_JOB, "tickets-a1"])
-    job["spec"]["runPolicy"]["suspend"] = False
-    world.put(PYTORCH_JOB, job)
+    set_suspended(world, held=False)
     world.run_pods(*world.make_workers(1))
     world.settle()
     assert world.condition("Running")[0] == "True"
@@ -132,6 +131,33 @@ def test_volcano_gets_the_pod_group_of_each_attempt_or_the_job_says_that_it_is_m
     group = world.objects[POD_GROUP, "tickets-a1"]
     assert group["metadata"]["ownerReferences"][0]["uid"] == world.objects[PYTORCH_JOB, "tickets-a1"]["metadata"]["uid"]
     assert world.condition("Admitted") == ("False", "PodsPending")
+
+
+def test_an_attempt_that_kueue_preempts_is_followed_by_one_that_queues_again_and_nothing_is_counted() -> None:
+    world = new_world(**QUEUED)
+    make_queue(world)
+    world.workloads = [make_workload(("QuotaReserved", "True", "", "ok"), ("Admitted", "True", "", "ok"))]
+    set_suspended(world, held=False)
+    pods = world.make_workers(1)
+    world.run_pods(*pods)
+    world.settle()
+    set_suspended(world, held=True)
+    for pod in pods:
+        world.end_pod(pod, ExitCode.PREEMPTED)
+    world.run(5)
+    world.remove_pods()
+    world.run(60)
+    first, second = world.status["attempts"]
+    assert (first["outcome"], first["reason"]) == ("Preempted", "Preempted")
+    assert second["number"] == 2
+    assert world.objects[PYTORCH_JOB, "tickets-a2"]["spec"]["runPolicy"]["suspend"] is True
+    assert world.condition("Failed") == ("False", "AsExpected")
+
+
+def set_suspended(world: World, *, held: bool) -> None:
+    job = copy.deepcopy(world.objects[PYTORCH_JOB, "tickets-a1"])
+    job["spec"]["runPolicy"]["suspend"] = held
+    world.put(PYTORCH_JOB, job)
 
 
 def place_one(world: World, name: str, node: str) -> None:
