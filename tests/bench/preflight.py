@@ -2,48 +2,56 @@
 
 import json
 import random
-import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-WORDS = (
-    "the",
-    "parcel",
-    "invoice",
-    "network",
-    "of",
-    "answer",
-    "model",
-    "to",
-    "serve",
-    "quickly",
-    "customer",
-    "why",
-    "late",
-)
+_LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
+_VOCABULARY = 30_000
+_OTHERS = (" ", ", ", ". ", "\n", " (", ") ", ": ", " \u2013 ", " 42 ", " 3.14 ", "'s ")
 
 
 def write_records(path: Path, megabytes: int) -> None:
-    """Writes prompt/completion records, a few hundred characters each."""
+    """Writes prompt/completion records, a few hundred characters each.
+
+    Of 30,000 words, the n-th most frequent one is written 1/n as often as the first, as in natural text.
+    """
     chance = random.Random(0)
+    words = ["".join(chance.choices(_LETTERS, range(26, 0, -1), k=chance.randint(1, 11))) for _ in range(_VOCABULARY)]
+    shares = [1 / rank for rank in range(1, _VOCABULARY + 1)]
+    pool = chance.choices(words, shares, k=400_000)
+    separators = chance.choices(_OTHERS, (60, 8, 8, 3, 1, 1, 1, 1, 1, 1, 1), k=400_000)
+
+    def text(count: int) -> str:
+        start = chance.randrange(len(pool) - count)
+        pairs = zip(pool[start : start + count], separators[start : start + count], strict=True)
+        return "".join(part for pair in pairs for part in pair)
+
     with path.open("w") as file:
         while file.tell() < megabytes * 1_000_000:
-            text = [" ".join(chance.choices(WORDS, k=n)) for n in (chance.randint(10, 120), chance.randint(1, 20))]
-            file.write(json.dumps({"prompt": text[0], "completion": f" {text[1]}"}) + "\n")
+            record = {"prompt": text(chance.randint(10, 120)), "completion": text(chance.randint(1, 20))}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def ours(model: Path, data: Path, folder: Path) -> None:
-    """Checks, encodes and stores all records as preflight does."""
+    """Checks and counts all records as preflight does, duplicates, packing and all."""
+    _prepare(model, data, folder, with_tokens=False)
+
+
+def ours_stored(model: Path, data: Path, folder: Path) -> None:
+    """Does the same and writes the tokens, as the pods of a training do."""
+    _prepare(model, data, folder, with_tokens=True)
+
+
+def _prepare(model: Path, data: Path, folder: Path, *, with_tokens: bool) -> None:
     from transformers import AutoTokenizer
 
     from customizer_trainer.datasets.prepare import Data, Preparation, prepare
     from customizer_trainer.datasets.prompts import Columns
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    how = Preparation(columns=Columns(), max_length=2048, validation_share=0.1, seed=1, with_tokens=False)
-    prepare(Data(training={data.name: data}, validation={}), lambda _: tokenizer, how, folder)
+    how = Preparation(columns=Columns(), max_length=2048, validation_share=0.1, seed=1, with_tokens=with_tokens)
+    prepare(Data(training={data.name: data}, validation={}), lambda _: tokenizer, how, folder / "samples")
 
 
 def datasets_library(model: Path, data: Path, folder: Path) -> None:
@@ -67,17 +75,14 @@ def datasets_library(model: Path, data: Path, folder: Path) -> None:
     records.map(encode, batched=True, remove_columns=records.column_names)
 
 
-WAYS = {"customizer preflight": ours, "datasets + tokenizer": datasets_library}
+WAYS = {"preflight": ours, "the same, tokens stored": ours_stored, "datasets + tokenizer": datasets_library}
 
 
 def main() -> None:
-    """Runs one way and prints seconds and peak memory in MiB: `python -m tests.bench.preflight WAY MODEL DATA`."""
+    """Runs one way: `python -m tests.bench.preflight WAY MODEL DATA`."""
     way, model, data = sys.argv[1:]
-    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         WAYS[way](Path(model), Path(data), Path(folder))
-    seconds = time.monotonic() - started
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
 if __name__ == "__main__":

@@ -37,10 +37,14 @@ Tokens = bytes
 class Words:
     """The words of a tokenizer with their tokens."""
 
-    def __init__(self, backend: Any, split: Callable[[str], list[str]], composed: bool) -> None:
-        self._split = split
+    def __init__(self, backend: Any, find: Callable[[str], list[str]], added: Sequence[str], composed: bool) -> None:
+        choices = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True))
+        self._find = find
+        self._cut = re.compile(f"({choices})") if added else None
         self._composed = composed
         self._tokens = _Kept(backend)
+        self._first = _Pieces("", find, self._tokens)
+        self._others = _Pieces(" ", find, self._tokens)
 
     def takes(self, text: str) -> bool:
         """Tells whether the words of a text are sure to be those that the tokenizer would find."""
@@ -50,6 +54,17 @@ class Words:
 
     def encode(self, text: str) -> Tokens:
         """Returns the tokens of a text, begin and end not marked."""
+        if self._cut is None or self._cut.search(text) is None:
+            first, *others = text.split(" ")
+            last = b""
+            if others and not others[-1]:
+                del others[-1]
+                last = self._tokens[" "]
+            try:
+                start = self._first[first] if first else b""
+                return start + b"".join(map(self._others.__getitem__, others)) + last
+            except KeyError:
+                return b"".join(map(self._tokens.__getitem__, self._find(text)))
         return b"".join(map(self._tokens.__getitem__, self._split(text)))
 
     def encode_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[Tokens, list[tuple[int, int]]] | None:
@@ -69,6 +84,15 @@ class Words:
             found.append((counts[places[0]], counts[places[1]]))
         return b"".join(encoded), found
 
+    def _split(self, text: str) -> list[str]:
+        """Returns words, the vocabulary's own tokens among them."""
+        if self._cut is None:
+            return self._find(text)
+        words: list[str] = []
+        for index, part in enumerate(self._cut.split(text)):
+            words += [part] if index % 2 else self._find(part)
+        return words
+
 
 def find_words(backend: Any) -> Words | None:
     """Returns the words of a `tokenizers.Tokenizer`; None if it is not built of words, or disagrees on a probe."""
@@ -85,7 +109,7 @@ def find_words(backend: Any) -> Words | None:
         find = re.compile(translate(pattern)).findall
     except (re.error, KeyError):
         return None
-    words = Words(backend, _make_split(find, added), composed=normalizer is not None)
+    words = Words(backend, find, added, composed=normalizer is not None)
     texts = make_probes(added)
     exact = [encoding.ids for encoding in backend.encode_batch(texts, add_special_tokens=False)]
     agrees = all(
@@ -176,21 +200,29 @@ class _Kept(dict[str, Tokens]):
         return tokens
 
 
-def _make_split(find: Callable[[str], list[str]], added: Sequence[str]) -> Callable[[str], list[str]]:
-    if not added:
-        return find
-    cut = re.compile(f"({'|'.join(re.escape(token) for token in sorted(added, key=len, reverse=True))})")
+class _Pieces(dict[str, Tokens]):
+    """What stands between single spaces, with its tokens.
 
-    def split(text: str) -> list[str]:
-        parts = cut.split(text)
-        if len(parts) == 1:
-            return find(text)
-        words: list[str] = []
-        for index, part in enumerate(parts):
-            words += [part] if index % 2 else find(part)
-        return words
+    No word goes on after a space, and which words follow does not depend on those before. So a piece between two
+    spaces can be kept as a whole, whatever words it has. Raises KeyError for a piece that white space borders on: in a
+    run of it, words begin elsewhere.
+    """
 
-    return split
+    def __init__(self, before: str, find: Callable[[str], list[str]], tokens: _Kept) -> None:
+        super().__init__()
+        self._before = before
+        self._find = find
+        self._words = tokens
+
+    def __missing__(self, piece: str) -> Tokens:
+        if not piece or piece[0].isspace() or piece[-1].isspace():
+            raise KeyError(piece)
+        tokens = b"".join(map(self._words.__getitem__, self._find(self._before + piece)))
+        if len(piece) <= _LONGEST_KEPT:
+            if len(self) >= _KEPT_WORDS:
+                self.clear()
+            self[piece] = tokens
+        return tokens
 
 
 def _find_pattern(steps: dict[str, Any] | None) -> str | None:
