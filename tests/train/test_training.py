@@ -95,6 +95,7 @@ def test_a_full_model_is_published_complete_and_loads(storage: Storage, unbroken
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     manifest = download(storage, "s3://tests/out/unbroken", tmp_path / "artifact")
+    assert manifest.metrics["reloaded_loss"] == pytest.approx(manifest.metrics["validation_loss"], rel=1e-3)
     assert {"config.json", "tokenizer.json"} <= {file.path for file in manifest.files}
     assert manifest.metrics["validation_loss"] == pytest.approx(unbroken.outcome.result.training.validation_loss)
     model, notes = AutoModelForCausalLM.from_pretrained(tmp_path / "artifact", output_loading_info=True)

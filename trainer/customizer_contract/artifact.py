@@ -26,6 +26,8 @@ class BaseModelReference(Model):
     """s3://, hf:// or pvc://, as `sources.display` writes it."""
     digest: str
     """sha256 over its config and weights (see `customizer_trainer.storage.digest`)."""
+    revision: str | None = None
+    """The commit that was downloaded, of a repository of the hub."""
 
 
 class AdapterReference(Model):
@@ -59,9 +61,15 @@ class Manifest(Model):
     adapter: AdapterReference | None = None
     prompt_format: Literal["completion", "chat"]
     """The endpoint that matches the training data: /v1/completions or /v1/chat/completions."""
+    prompt_template: str | None = None
+    """The columns of which prompt and completion were made, where the job named them."""
+    chat_template_digest: str | None = None
+    """sha256 of the chat template of the tokenizer that the data were encoded with."""
     dataset_digest: str
     job: JobReference
     step: int
+    checkpoint: str | None = None
+    """Name of the checkpoint that this was made of: step and attempt."""
     metrics: dict[str, float]
     packages: dict[str, str]
     """Versions of the libraries that trained it."""

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     TRAINING_DIVERGED = "TrainingDiverged"
     PREEMPTED = "Preempted"
     CHECKPOINT_MISMATCH = "CheckpointMismatch"
+    RESULT_MISMATCH = "ResultMismatch"
     RENDEZVOUS_TIMEOUT = "RendezvousTimeout"
     COLLECTIVE_TIMEOUT = "CollectiveTimeout"
     PEER_LOST = "PeerLost"
@@ -229,6 +230,12 @@ CATALOGUE: dict[Reason, Entry] = {
     Reason.CHECKPOINT_MISMATCH: Entry(
         "The checkpoint or the model's weights do not fit the model that the configuration describes.",
         "Upload weights and config.json of the same model; a checkpoint of this job is of another release: start anew.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.RESULT_MISMATCH: Entry(
+        "What was to be published, loaded again, does not do what was trained. Nothing was published.",
+        "Read the pod's log, and report it: the checkpoints are still there.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

@@ -1,6 +1,7 @@
 """The artifact: files first, the manifest last, and nothing of another job ever overwritten."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,28 +30,55 @@ def build_manifest(
     *,
     files: list[File],
     base_digest: str,
+    model: Path,
     adapter: AdapterReference | None,
     dataset: DatasetFacts,
     checkpoint: Checkpoint,
+    reloaded_loss: float | None,
     packages: Mapping[str, str],
     now: datetime,
 ) -> Manifest:
-    """Builds the manifest of a job's artifact."""
-    losses = {"train_loss": checkpoint.train_loss, "validation_loss": checkpoint.validation_loss}
+    """Builds the manifest of a job's artifact; `model` is the folder of the base model."""
+    losses = {
+        "train_loss": checkpoint.train_loss,
+        "validation_loss": checkpoint.validation_loss,
+        "reloaded_loss": reloaded_loss,
+    }
     return Manifest(
         name=job.artifact_name,
         type="adapter" if adapter else "model",
         files=sorted(files, key=lambda file: file.path),
-        base_model=BaseModelReference(uri=display(job.model.source), digest=base_digest),
+        base_model=BaseModelReference(uri=display(job.model.source), digest=base_digest, revision=find_revision(model)),
         adapter=adapter,
         prompt_format="chat" if dataset.format == "chat" else "completion",
+        prompt_template=job.dataset.prompt_template,
+        chat_template_digest=digest_template(model),
         dataset_digest=dataset.digest,
         job=JobReference(name=job.name, namespace=job.namespace, uid=job.uid, spec_hash=job.spec_hash),
         step=checkpoint.step,
+        checkpoint=checkpoint.name,
         metrics={name: loss for name, loss in losses.items() if loss is not None},
         packages=dict(packages),
         created_at=now,
     )
+
+
+def digest_template(model: Path) -> str | None:
+    """Returns the sha256 of a model's chat template, None if it has none."""
+    template, settings = model / "chat_template.jinja", model / "tokenizer_config.json"
+    if template.is_file():
+        return hashlib.sha256(template.read_bytes()).hexdigest()
+    found = json.loads(settings.read_text()).get("chat_template") if settings.is_file() else None
+    if not found:
+        return None
+    text = found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_revision(model: Path) -> str | None:
+    """Returns the commit of a model that was downloaded from the hub, as its library notes it beside the files."""
+    note = model / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    return note.read_text().partition("\n")[0].strip() or None if note.is_file() else None
 
 
 def upload_files(job: Job, s3: S3, folder: Path) -> list[File]:

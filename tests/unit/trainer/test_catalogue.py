@@ -40,6 +40,7 @@ PROVOKED = {
     Reason.DISK_FULL: "unit/trainer/test_outcome.py::test_a_full_disk_is_of_the_catalogue_whatever_was_being_done",
     Reason.TRAINING_DIVERGED: "train/test_training.py::test_a_loss_that_is_not_finite_ends_the_attempt_for_good",
     Reason.CHECKPOINT_MISMATCH: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
+    Reason.RESULT_MISMATCH: "unit/trainer/test_reloading.py::test_a_result_is_refused_with",
     Reason.RENDEZVOUS_TIMEOUT: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.COLLECTIVE_TIMEOUT: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.PREEMPTED: (

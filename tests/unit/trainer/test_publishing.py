@@ -1,4 +1,8 @@
+import hashlib
+import json
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from customizer_contract.artifact import File, Manifest
 from customizer_contract.result import DatasetFacts, Lengths, SplitFacts
@@ -10,14 +14,19 @@ SPLIT = SplitFacts(samples=9, tokens=90, lengths=Lengths(mean=10, p50=10, p95=10
 DATASET = DatasetFacts(format="chat", training=SPLIT, validation=SPLIT, digest="d" * 64)
 
 
-def manifest() -> Manifest:
+TEMPLATE = "{{ messages }}"
+
+
+def manifest(model: Path = Path("/nonexistent"), **job: Any) -> Manifest:
     return build_manifest(
-        build_job(),
+        build_job(**job),
         files=[File(path="b", size_bytes=2, sha256="b" * 64), File(path="a", size_bytes=1, sha256="a" * 64)],
         base_digest="f" * 64,
+        model=model,
         adapter=None,
         dataset=DATASET,
         checkpoint=Checkpoint(step=7, attempt=2, nodes=1, train_loss=1.5),
+        reloaded_loss=1.25,
         packages={"torch": "2.13.0"},
         now=datetime(2026, 1, 1, tzinfo=UTC),
     )
@@ -28,8 +37,26 @@ def test_a_manifest_says_what_the_artifact_is_and_where_it_comes_from() -> None:
     assert (made.type, made.prompt_format, made.step) == ("model", "chat", 7)
     assert [file.path for file in made.files] == ["a", "b"]
     assert (made.base_model.uri, made.base_model.digest) == ("s3://bucket/model", "f" * 64)
-    assert made.metrics == {"train_loss": 1.5}
+    assert made.metrics == {"train_loss": 1.5, "reloaded_loss": 1.25}
+    assert made.checkpoint == "step-00000007-a2"
     assert made.job.uid == "7c9e"
+
+
+def test_a_manifest_says_what_made_prompts_and_which_commit_was_trained(tmp_path: Path) -> None:
+    digest = hashlib.sha256(TEMPLATE.encode()).hexdigest()
+    dataset = {"training": {"kind": "s3", "uri": "s3://bucket/data"}, "promptTemplate": "{a} {b}"}
+    assert manifest(dataset=dataset).prompt_template == "{a} {b}"
+    assert manifest(tmp_path).chat_template_digest is None
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    assert manifest(tmp_path).chat_template_digest == digest
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    assert manifest(tmp_path).chat_template_digest == digest
+    assert manifest(tmp_path).base_model.revision is None
+    note = tmp_path / ".cache/huggingface/download/config.json.metadata"
+    note.parent.mkdir(parents=True)
+    note.write_text("0123abc\netag\n1.5\n")
+    assert manifest(tmp_path).base_model.revision == "0123abc"
 
 
 def test_an_artifact_is_referred_to_by_the_digest_of_its_manifest() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from customizer_contract.artifact import AdapterReference
 from customizer_contract.errors import MISSED_ANOTHER, CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_contract.result import ArtifactReference, Result
@@ -20,7 +21,7 @@ from customizer_contract.sources import HuggingFaceSource, display
 from customizer_contract.steps import count_steps
 from customizer_trainer.backends.backend import Base, Inputs
 from customizer_trainer.backends.choice import find_backend
-from customizer_trainer.checkpoints import CheckpointStore, best, newest
+from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, best, newest
 from customizer_trainer.commands.fetch import Fetched, read_fetched
 from customizer_trainer.model import checkpoint_dtype
 from customizer_trainer.outcome import CommandFailedError, problem_of
@@ -31,6 +32,7 @@ from customizer_trainer.publishing import (
     publish_manifest,
     upload_files,
 )
+from customizer_trainer.reloading import judge, reload
 from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.patience import patiently
 from customizer_trainer.storage.s3 import S3
@@ -50,6 +52,7 @@ _PATIENCE_SECONDS = {None: 1800.0, Reason.PREEMPTED: 600.0}
 _AFTER_FAILURE_SECONDS = 5.0
 """The same after a failure, when a node whose part is missing may be gone."""
 _PAUSE_AFTER_PEER_SECONDS = 10.0
+_NOT_RELOADED = "The result was too large to be loaded again on its pod before it was published."
 _TRACKERS_SECONDS = 60.0
 """How long trackers may take up what they were not told yet, when nothing presses."""
 _TRACKERS_LAST_SECONDS = 5.0
@@ -90,7 +93,7 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
     store = CheckpointStore(s3, job)
     uploader = Uploader(store, place.node, shown.checkpointed, job.checkpoints.keep)
     trackers = Trackers(job.integrations if place.node == 0 else None)
-    artifact = None
+    artifact, unproved = None, list[str]()
     try:
         # Told to stop while it publishes, it goes on as long as it is let: the next attempt would do the same.
         with stop_signal() as stop:
@@ -98,7 +101,10 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
                 _train(attempt, environment, uploader, shown, trackers, stop)
             if place.node == 0:
                 shown.publishing()
-                artifact = patiently(lambda: _publish(attempt, s3, store, uploader), "publish", threading.Event().wait)
+                pause = threading.Event().wait
+                made = patiently(lambda: _assemble(attempt, store, uploader), "put the result together", pause)
+                unproved = [] if made.loss is not None else [_NOT_RELOADED]
+                artifact = patiently(lambda: _publish(attempt, s3, made), "publish", pause)
     except CustomizerError as error:
         ending: Ending = "KILLED" if error.reason is Reason.PREEMPTED else "FAILED"
         warnings = trackers.finish(ending, _TRACKERS_LAST_SECONDS)
@@ -107,7 +113,7 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
         ) from error
     finally:
         shown.close()
-    warnings = trackers.finish("FINISHED", _TRACKERS_SECONDS)
+    warnings = [*unproved, *trackers.finish("FINISHED", _TRACKERS_SECONDS)]
     return Result(command="train", training=shown.training.facts(), artifact=artifact, warnings=warnings)
 
 
@@ -160,7 +166,17 @@ def _build_recipe(attempt: _Attempt) -> dict[str, Any]:
     )
 
 
-def _publish(attempt: _Attempt, s3: S3, store: CheckpointStore, uploader: Uploader) -> ArtifactReference:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What will be published, on this disk."""
+
+    checkpoint: Checkpoint
+    adapter: AdapterReference | None
+    loss: float | None
+    """On validation rows, loaded again."""
+
+
+def _assemble(attempt: _Attempt, store: CheckpointStore, uploader: Uploader) -> _Made:
     job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
     checkpoints = store.list_complete()
     outline, backend = job.outline, find_backend(job)
@@ -174,19 +190,37 @@ def _publish(attempt: _Attempt, s3: S3, store: CheckpointStore, uploader: Upload
     base = Base(fetched.model, _base_name(job))
     shutil.rmtree(folder.artifact, ignore_errors=True)
     adapter = backend.assemble(job, local, base, folder.artifact)
+    reloaded = reload(
+        job, folder.artifact, fetched.model if adapter else None, fetched.samples, folder.root / "reloaded.json"
+    )
+    if reloaded.skipped is not None:
+        log.warning("the result was not loaded again: %s", reloaded.skipped)
+        return _Made(chosen, adapter, None)
+    return _Made(chosen, adapter, judge(reloaded, chosen.validation_loss, quantized=_is_quantized(job)))
+
+
+def _publish(attempt: _Attempt, s3: S3, made: _Made) -> ArtifactReference:
+    job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
     manifest = build_manifest(
         job,
         files=upload_files(job, s3, folder.artifact),
         base_digest=model_digest(fetched.model),
-        adapter=adapter,
+        model=fetched.model,
+        adapter=made.adapter,
         dataset=fetched.dataset,
-        checkpoint=chosen,
-        packages=installed_versions(backend.packages),
+        checkpoint=made.checkpoint,
+        reloaded_loss=made.loss,
+        packages=installed_versions(find_backend(job).packages),
         now=datetime.now(UTC),
     )
     reference = publish_manifest(job, s3, manifest)
-    log.info("published %s: the checkpoint of step %d", reference.uri, chosen.step)
+    log.info("published %s: the checkpoint of step %d", reference.uri, made.checkpoint.step)
     return reference
+
+
+def _is_quantized(job: Job) -> bool:
+    model = None if job.unsloth is None else job.unsloth.model
+    return model is not None and (model.load_in_4bit or model.load_in_8bit)
 
 
 def _base_name(job: Job) -> str:

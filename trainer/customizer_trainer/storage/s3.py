@@ -44,6 +44,7 @@ _DENIED = frozenset({401, 403})
 _MISSING = 404
 _PRECONDITION_FAILED = 412
 _CONFLICT = 409
+_NOT_IMPLEMENTED = 501
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,10 @@ class S3:
             self._client.put_object(Bucket=bucket, Key=key, Body=content, ChecksumSHA256=_checksum(content))
 
     def put_if_absent(self, uri: str, content: bytes) -> bool:
-        """Writes a small object unless there is one; tells whether it did. Of two writers at once, one wins."""
+        """Writes a small object unless there is one; tells whether it did. Of two writers at once, one wins.
+
+        Where the server has no conditional writes, it looks first.
+        """
         bucket, key = split(uri)
         with self._errors(uri, Reason.OUTPUT_NOT_FOUND):
             try:
@@ -218,7 +222,12 @@ class S3:
             except ClientError as error:
                 if _status(error) in {_PRECONDITION_FAILED, _CONFLICT}:
                     return False
-                raise
+                if _status(error) != _NOT_IMPLEMENTED:
+                    raise
+                # A server without conditions: two writers at the same moment could both believe that they won.
+                if self._head(bucket, key) is not None:
+                    return False
+                self._client.put_object(Bucket=bucket, Key=key, Body=content, ChecksumSHA256=_checksum(content))
         return True
 
     def delete(self, prefix: str) -> None:
