@@ -23,7 +23,7 @@ from customizer_operator.election import Leadership
 from customizer_operator.kinds import build_kinds
 from customizer_operator.metrics import Metrics
 from customizer_operator.observer import ask, find_keys_to_wake, observe
-from customizer_operator.plan.plan import Key, Resource
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key, Resource
 from customizer_operator.reconciler import Reconciler
 from customizer_operator.settings import Settings
 
@@ -58,7 +58,12 @@ class Operator:
         kopf looks for new resources when a CRD changes, which can be before the apiserver serves it: then kopf never
         begins to watch.
         """
-        self._reconciler: Reconciler[Key] = Reconciler(self._reconcile, clock=time.monotonic, jitter=random.random)
+        self._reconciler: Reconciler[Key] = Reconciler(
+            self._reconcile,
+            clock=time.monotonic,
+            jitter=random.random,
+            waited=lambda seconds: self.metrics.waits.observe(seconds),
+        )
         self.metrics = Metrics(self._cache, self._kinds.values(), lambda: self._reconciler.depth)
         self._cluster = Cluster(self._cache, kubeconfig)
         self._leadership: Leadership | None = None
@@ -167,6 +172,8 @@ class Operator:
             told = kind.plan(observed.with_refusal(refusal.message)).only_told()
             self._cluster.carry_out(subject, kind.resource, told)
             return _REFUSED_PAUSE
+        if written and plan.status is not None and kind.resource == CUSTOMIZATION_JOB:
+            self.metrics.count(subject, plan.status)
         return plan.requeue_after if written else _CONFLICT_PAUSE
 
 

@@ -109,8 +109,11 @@ class Reconciler(Generic[K]):
         *,
         clock: Callable[[], float],
         jitter: Callable[[], float],
+        waited: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self._reconcile = reconcile
+        self._waited = waited
+        """Is told how long a key was due before it was handled."""
         self._clock = clock
         self._queue: Queue[K] = Queue(jitter)
         self._changed = asyncio.Event()
@@ -133,10 +136,12 @@ class Reconciler(Generic[K]):
 
     async def _work(self) -> None:
         while True:
-            key = self._queue.take(self._clock())
-            if key is None:
+            now, due = self._clock(), self._queue.next_due()
+            key = self._queue.take(now)
+            if key is None or due is None:
                 await self._wait()
                 continue
+            self._waited(now - due)
             try:
                 again_after = await self._reconcile(key)
             except Exception as error:

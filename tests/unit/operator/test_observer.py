@@ -65,3 +65,29 @@ def test_metrics_count_objects_by_state_and_the_queue() -> None:
     assert 'customizer_objects{kind="CustomizationJob",state="Training"} 2.0' in text
     assert 'customizer_objects{kind="CustomizationJob",state="Unknown"} 1.0' in text
     assert "customizer_queue_depth 7.0" in text
+
+
+def attempt(number: int, **facts: Any) -> dict[str, Any]:
+    return {"number": number, "startedAt": "2026-01-01T00:01:00Z", **facts}
+
+
+def test_what_a_written_status_tells_for_the_first_time_is_counted_once() -> None:
+    metrics = Metrics(Cache(), KINDS, lambda: 0)
+    ended = {
+        "outcome": "Failed",
+        "reason": "Crashed",
+        "placedAt": "2026-01-01T00:02:00Z",
+        "endedAt": "2026-01-01T00:03:00Z",
+    }
+    plan = {"worldSize": 8}
+    new = item("tickets", spec={"compute": {"device": "gpu"}})
+    new["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    begun = {"plan": plan, "attempts": [attempt(1)]}
+    over = {"plan": plan, "attempts": [attempt(1, **ended), attempt(2)]}
+    for before, after in ((None, begun), (begun, over), (over, over)):
+        metrics.count({**new, "status": before}, after)
+    text = generate_latest(metrics.registry).decode().splitlines()
+    assert "customizer_job_start_seconds_count 1.0" in text
+    assert "customizer_job_start_seconds_sum 60.0" in text
+    assert 'customizer_attempts_total{outcome="Failed",reason="Crashed"} 1.0' in text
+    assert 'customizer_gpu_seconds_total{outcome="Failed"} 480.0' in text

@@ -1,0 +1,52 @@
+"""An apiserver that refuses, falls silent and drops its watches: a job lives through it all the same."""
+
+from collections.abc import Callable
+
+from tests.api.conftest import Operator
+from tests.api.proxy import Proxy, Request
+from tests.api.world import World
+from tests.support import samples
+
+_PATIENCE = 90
+
+
+class Moody:
+    """Refuses every first request of its kind."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, int] = {}
+
+    def __call__(self, request: Request) -> int | None:
+        """Returns the status of a refusal: a conflict, too many requests, or an error of its own."""
+        path = request.path.partition("?")[0]
+        kind = f"{request.method} {path.rsplit('/', 1)[-1]}"
+        if "watch=" in request.path or kind in self.refused or "/namespaces/" not in path:
+            return None
+        status = {"PATCH": 409, "POST": 429}.get(request.method)
+        if status is not None:
+            self.refused[kind] = status
+        return status
+
+
+def test_a_job_completes_though_every_first_request_is_refused_and_the_apiserver_goes_away(
+    world: World, proxy: Proxy, start_operator: Callable[..., Operator]
+) -> None:
+    proxy.refuse = moody = Moody()
+    operator = start_operator(proxy.url)
+    world.create("customizationjobs", samples.job())
+    world.wait("preflight", lambda: world.get("jobs", "tickets-preflight"), patience=_PATIENCE)
+    proxy.die()
+    world.pass_preflight("tickets", samples.passed())
+    proxy.revive()
+    world.wait("attempt 1", lambda: world.get("pytorchjobs", "tickets-a1"), patience=_PATIENCE)
+    first, second = world.make_workers("tickets-a1")
+    proxy.drop_watches()
+    for pod in (first, second):
+        world.run_pod(pod)
+    world.wait_for_condition("tickets", "Running", patience=_PATIENCE)
+    world.end_pod(second, 0)
+    world.end_pod(first, 0, samples.trained())
+    world.wait_for_condition("tickets", "Complete", patience=_PATIENCE)
+    assert operator.is_running()
+    assert len(world.all("pytorchjobs")) == 1
+    assert {409, 429} <= set(moody.refused.values())
