@@ -1,4 +1,4 @@
-"""The adapters of a server: what the operator wishes, and what the sidecar of each replica tells."""
+"""What the operator wishes of a server while it runs, and what the sidecar of each replica tells."""
 
 import hashlib
 from typing import Literal
@@ -24,10 +24,35 @@ class AdapterInput(Model):
     artifact: ArtifactInput
 
 
+class Message(Model):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who speaks."""
+    content: str = Field(max_length=8192)
+    """What is said."""
+
+
+class ProbeInput(Model):
+    """A question that a server must answer before it counts as ready."""
+
+    model: str
+    prompt: str | None = None
+    """Asked at /v1/completions."""
+    messages: list[Message] | None = None
+    """Asked at /v1/chat/completions."""
+    expected_text: str | None = None
+    expected_pattern: str | None = None
+    max_tokens: int
+    timeout_seconds: int
+
+
 class Wish(Model):
-    """All the adapters that shall be served beside what was staged; others are unloaded."""
+    """What a server shall do."""
 
     adapters: list[AdapterInput] = []
+    """All the adapters that shall be served beside what was staged; others are unloaded."""
+    probe: ProbeInput | None = None
 
     @property
     def digest(self) -> str:
@@ -51,9 +76,21 @@ class AdapterReport(Model):
     """One or two sentences: what is wrong, and what to change."""
 
 
+class ProbeReport(Model):
+    """How a server has answered."""
+
+    passed: bool
+    answer: str | None = None
+    """What it answered, cut short."""
+    message: str | None = None
+    """What was wrong."""
+
+
 class SidecarReport(Model):
     """What a sidecar tells."""
 
     wish: str
     """Digest of the wish that it has read last; empty before the first."""
     adapters: list[AdapterReport] = []
+    probe: ProbeReport | None = None
+    """None: not asked yet."""

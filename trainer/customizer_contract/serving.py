@@ -22,15 +22,22 @@ class LoraServer(Model):
 
     loading: Literal["Call", "Folder"]
     """Call: vLLM's load_lora_adapter. Folder: the server looks into NIM_PEFT_SOURCE again and again."""
-    port: int
-    """Port of the server."""
     max_rank: int
     target_modules: list[str] | None = None
     """Layers that it can adapt. None: every linear layer of the model."""
-    staged: str | None = None
-    """Name of the adapter that it was started with; it stays."""
     base_in_image: bool = False
     """Whether the server brings the base model itself, so that adapters cannot be compared with it."""
+
+
+class SidecarInput(Model):
+    """The server that a sidecar stands beside."""
+
+    port: int
+    """Port of the server."""
+    staged: str | None = None
+    """Name of the adapter that it was started with; it stays."""
+    lora: LoraServer | None = None
+    """None: no adapters come or go while the server runs."""
 
 
 class Serving(Model):
@@ -50,8 +57,8 @@ class Serving(Model):
     cached: bool = False
     """Whether full weights are staged into `paths.MODEL_CACHE`, which other servers share."""
     storage: ObjectStorage = ObjectStorage()
-    lora: LoraServer | None = None
-    """None: no adapters come or go while the server runs."""
+    sidecar: SidecarInput | None = None
+    """None: the server stands alone."""
 
     @model_validator(mode="after")
     def _serves_something(self) -> Self:

@@ -18,6 +18,7 @@ from customizer_operator.api.common import (
 )
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
 from customizer_operator.api.model_adapters import Adapter, AdapterStatus, PublishedArtifact
+from customizer_operator.api.model_probe import Probe, ProbeStatus
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
 
@@ -83,6 +84,8 @@ class ServingSettings(Placement):
 
     runtime: Runtime
     """The server."""
+    probe: Probe | None = None
+    """A question that every server must answer before requests are sent to it."""
     object_storage: ObjectStorage | None = None
     """How S3 is reached. Default: as the job in customizationJobRef does."""
     replicas: int = Field(1, ge=0, le=1000)
@@ -163,6 +166,8 @@ class ModelDeploymentStatus(Model):
     """Names that every ready replica answers to, the tuned one first."""
     adapters: list[AdapterStatus] | None = None
     """One entry for each of spec.adapters."""
+    probe: ProbeStatus | None = None
+    """How the servers have answered spec.probe."""
     artifact: ArtifactReference | None = None
     """The verified artifact; absent for a base model."""
     replicas: int | None = None

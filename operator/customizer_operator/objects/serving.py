@@ -38,7 +38,7 @@ from customizer_operator.objects.serving_pods import (
     build_metadata,
     build_pod_labels,
 )
-from customizer_operator.objects.serving_sidecar import build_sidecar, build_wish_item
+from customizer_operator.objects.serving_sidecar import build_sidecar, build_wish_item, needs_sidecar
 
 DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
 """sha256 of the spec that the operator gave the Deployment: tells whether it is the newest."""
@@ -152,8 +152,8 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
             *claims,
         ],
     }
-    has_room = spec.runtime.lora is not None
-    sidecars = [build_sidecar(deployment, access, io_image, _STORE_VOLUME)] if has_room else []
+    has_sidecar = needs_sidecar(deployment)
+    sidecars = [build_sidecar(deployment, access, io_image, _STORE_VOLUME)] if has_sidecar else []
     gpus = {spec.gpu_resource: str(spec.runtime.tensor_parallel_size)} if access.device == "gpu" else {}
     server: Object = {
         "name": SERVER,
@@ -196,7 +196,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         init_containers=[stage, *sidecars],
         containers=[server],
         volumes=[
-            build_file_volume(*([build_wish_item()] if has_room else [])),
+            build_file_volume(*([build_wish_item()] if has_sidecar else [])),
             build_tmp_volume(),
             build_shared_memory_volume(spec.shared_memory),
             {"name": _STORE_VOLUME, "emptyDir": {}},

@@ -6,6 +6,7 @@ from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPoli
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_scaling import Autoscaling
 from customizer_operator.objects.serving_pods import SERVER, build_metadata
+from customizer_operator.objects.serving_sidecar import needs_sidecar
 
 PORT_NAME = "api"
 """Name of the server's port in its pods."""
@@ -103,7 +104,7 @@ def _build_network_policy(deployment: ModelDeployment, policy: NetworkPolicy) ->
         *(_build_peer(peer) for peer in policy.allow_from),
     ]
     rules: list[Object] = [{"from": peers, "ports": [{"port": PORT_NAME, "protocol": "TCP"}]}]
-    if deployment.spec.runtime.lora is not None:
+    if needs_sidecar(deployment):
         rules.append({"from": peers[:1], "ports": [{"port": SIDECAR_PORT, "protocol": "TCP"}]})
     spec: Object = {
         "podSelector": {"matchLabels": build_selector(deployment)},

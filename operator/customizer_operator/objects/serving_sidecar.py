@@ -6,7 +6,7 @@ the volume within seconds, since it looks at a pod at once when the pod changes;
 
 from customizer_contract.adapters import SIDECAR_PORT
 from customizer_contract.paths import MODEL_STORE, WISH_FILE
-from customizer_contract.serving import LoraServer
+from customizer_contract.serving import LoraServer, SidecarInput
 from customizer_operator.api.base import GROUP, Object
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_runtime import PORT, Runtime
@@ -23,17 +23,30 @@ _NIM_MODULES = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj
 """What NIM 1.x adapts."""
 
 
-def build_lora(runtime: Runtime, image: str, weights: Weights) -> LoraServer | None:
-    """Says what the server takes of adapters; None if there is no room for any."""
+def needs_sidecar(deployment: ModelDeployment) -> bool:
+    """Tells whether there is something to do beside a server while it runs."""
+    return deployment.spec.runtime.lora is not None or deployment.spec.probe is not None
+
+
+def build_sidecar_input(deployment: ModelDeployment, image: str, weights: Weights) -> SidecarInput | None:
+    """Describes the server to its sidecar; None if it needs none."""
+    if not needs_sidecar(deployment):
+        return None
+    return SidecarInput(
+        port=PORT,
+        staged=weights.name if weights.base_name is not None else None,
+        lora=_build_lora(deployment.spec.runtime, image, weights),
+    )
+
+
+def _build_lora(runtime: Runtime, image: str, weights: Weights) -> LoraServer | None:
     if runtime.lora is None:
         return None
     is_vllm = runtime.type == "VLLM"
     return LoraServer(
         loading="Call" if is_vllm else "Folder",
-        port=PORT,
         max_rank=find_rank(runtime, weights) or runtime.lora.max_rank,
         target_modules=None if is_vllm or find_generation(runtime, image) != "V1" else _NIM_MODULES,
-        staged=weights.name if weights.base_name is not None else None,
         base_in_image=weights.base_in_image,
     )
 

@@ -18,7 +18,7 @@ from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.serving import build_servers, build_url, find_digest, find_stage_image
 from customizer_operator.objects.serving_engine import build_engine, find_contradiction, find_generation
 from customizer_operator.objects.serving_pods import SERVER, VERIFY
-from customizer_operator.objects.serving_sidecar import build_lora
+from customizer_operator.objects.serving_sidecar import build_sidecar_input
 from customizer_operator.objects.verification import build_verification, verify_name
 from customizer_operator.plan.conditions import Finding, date_conditions, find_changes
 from customizer_operator.plan.plan import (
@@ -116,7 +116,7 @@ def plan_deployment(observed: Observed, images: Images) -> Plan:
         replicas = count_replicas(observed, server, pods, names, decision.spec_digest, is_newest=decision.is_settled)
     trouble = find_refusal(observed) or _find_trouble(observed, decision, server, replicas)
     wanted = replicas.wanted if replicas else deployment.spec.replicas
-    taken = {model.name for model in decision.models}
+    taken = [model.name for model in decision.models]
     adapters = plan_adapters(observed, deployment, pods, decision.storage, taken, wanted)
     told = report(Outlook(decision.found, replicas, trouble, adapters))
     status = _build_status(observed, deployment, decision, replicas, adapters, told)
@@ -185,7 +185,7 @@ def _serve(
                 stalled=True,
             ),
         )
-    serving = target.pin(artifact).model_copy(update={"lora": build_lora(runtime, image, weights)})
+    serving = target.pin(artifact).model_copy(update={"sidecar": build_sidecar_input(deployment, image, weights)})
     engine = build_engine(runtime, image, weights)
     build = partial(build_servers, deployment, serving, target.access, engine, image=image, present=present)
     servers = build(io_image=images.io)
@@ -272,6 +272,7 @@ def _build_status(
         url=build_url(deployment) if decision.models else None,
         models=list(decision.models) or None,
         adapters=list(adapters.statuses) or None if adapters else None,
+        probe=adapters.probe if adapters else None,
         artifact=decision.artifact,
         replicas=replicas.existing if replicas else 0,
         ready_replicas=replicas.answering if replicas else 0,

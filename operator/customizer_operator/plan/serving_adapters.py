@@ -1,19 +1,28 @@
-"""The adapters of a ModelDeployment: which are wished, who is told, and which replicas answer to them."""
+"""What running servers are told by way of their sidecars - adapters and the probe - and what these tell of them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from customizer_contract.adapters import SIDECAR_PORT, AdapterInput, AdapterReport, SidecarReport, Wish
+from customizer_contract.adapters import (
+    SIDECAR_PORT,
+    AdapterInput,
+    AdapterReport,
+    ProbeInput,
+    ProbeReport,
+    SidecarReport,
+    Wish,
+)
 from customizer_contract.serving import ArtifactInput
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import ObjectStorage
 from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.api.model_adapters import Adapter, AdapterStatus
 from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.model_probe import ProbeStatus
 from customizer_operator.api.serving_reasons import ServingReason
-from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION, has_sidecar
+from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION, has_sidecar, needs_sidecar
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Annotation, HttpGet, Observed
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.serving_pods import Trouble
@@ -35,11 +44,23 @@ class Adapters:
     """The first adapter that somebody has to do something about."""
     pending: str | None
     """A sentence about those that are on their way."""
+    has_room: bool = True
+    """Whether the servers take adapters."""
+    probe: ProbeStatus | None = None
+    """None if nothing is asked."""
+    failed: Trouble | None = None
+    """A server that does not answer the probe as expected."""
 
     @property
     def all_answer(self) -> bool:
         """Whether every replica answers to every adapter."""
         return self.refused is None and self.pending is None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the same holds for the probe, too."""
+        asked = self.probe.passed.split("/") if self.probe else ["", ""]
+        return self.all_answer and self.failed is None and asked[0] == asked[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +90,19 @@ def plan_adapters(
     deployment: ModelDeployment,
     pods: Sequence[Pod],
     storage: ObjectStorage | None,
-    taken: Collection[str],
+    taken: Sequence[str],
     replicas: int,
 ) -> Adapters | None:
-    """Decides about adapters; None if there is no room for any.
+    """Decides about adapters and probe; None if nothing is asked of servers while they run.
 
     `storage` is the store that the servers read, `taken` the names that the servers were started with.
     """
-    if deployment.spec.runtime.lora is None:
+    if not needs_sidecar(deployment):
         return None
     wished = [_resolve(observed, deployment, adapter, storage, taken) for adapter in deployment.spec.adapters or ()]
     wish = Wish(
-        adapters=[AdapterInput(name=one.name, artifact=one.artifact) for one in wished if one.artifact is not None]
+        adapters=[AdapterInput(name=one.name, artifact=one.artifact) for one in wished if one.artifact is not None],
+        probe=_build_probe(deployment, taken),
     )
     reports = {pod.uid: _read_report(observed, pod) for pod in pods}
     statuses = tuple(_tell(observed, one, wish, pods, reports, replicas) for one in wished)
@@ -89,6 +111,48 @@ def plan_adapters(
         annotate=tuple(_annotate(pod, wish) for pod in pods if _is_behind(pod, wish)),
         refused=_find_refused(wished, reports),
         pending=_find_pending(statuses, replicas),
+        has_room=deployment.spec.runtime.lora is not None,
+        probe=_tell_probe(wish, reports, replicas),
+        failed=_find_failed(wish, reports),
+    )
+
+
+def _build_probe(deployment: ModelDeployment, names: Sequence[str]) -> ProbeInput | None:
+    probe = deployment.spec.probe
+    if probe is None:
+        return None
+    model = probe.model or next(iter(names), deployment.metadata.name)
+    return ProbeInput.model_validate(probe.model_dump() | {"model": model})
+
+
+def _find_probes(wish: Wish, reports: dict[str, SidecarReport | None]) -> list[ProbeReport]:
+    """Returns how the newest probe was answered, a wrong answer first."""
+    newest = [report.probe for report in reports.values() if report is not None and report.wish == wish.digest]
+    return sorted((probe for probe in newest if probe is not None), key=lambda probe: probe.passed)
+
+
+def _tell_probe(wish: Wish, reports: dict[str, SidecarReport | None], replicas: int) -> ProbeStatus | None:
+    if wish.probe is None:
+        return None
+    probes = _find_probes(wish, reports)
+    passed = min(replicas, sum(probe.passed for probe in probes))
+    first = probes[0] if probes else None
+    return ProbeStatus(
+        passed=f"{passed}/{replicas}",
+        answer=first.answer if first else None,
+        message=first.message if first else None,
+    )
+
+
+def _find_failed(wish: Wish, reports: dict[str, SidecarReport | None]) -> Trouble | None:
+    first = next(iter(_find_probes(wish, reports)), None) if wish.probe is not None else None
+    if first is None or first.passed:
+        return None
+    said = f" It answered {first.answer!r}." if first.answer is not None else ""
+    return Trouble(
+        ServingReason.PROBE_FAILED,
+        f"A server does not answer spec.probe as expected. {first.message or ''}{said} No request is sent to a server "
+        "that has never answered as expected: correct the probe, or serve another artifact.",
     )
 
 

@@ -62,7 +62,7 @@ def report(outlook: Outlook) -> Report:
         and replicas.all_answer
         and not is_stopped
         and isinstance(outlook.found, Verified)
-        and (outlook.adapters is None or outlook.adapters.all_answer)
+        and (outlook.adapters is None or outlook.adapters.is_done)
     )
     state, message = _summarize(outlook, stop, is_ready=is_ready, is_stopped=is_stopped)
     in_progress = stop is None and not is_ready and not (is_stopped and replicas is not None and replicas.existing == 0)
@@ -121,7 +121,7 @@ def _tell_verified(found: Blocked | Verified | Refused | Unknown) -> Finding:
 
 def _tell_adapters(adapters: Adapters | None) -> list[Finding]:
     kind = ServingCondition.ADAPTERS_READY
-    if adapters is None:
+    if adapters is None or not adapters.has_room:
         return []
     if adapters.refused is not None:
         return [Finding(kind, "False", adapters.refused.reason, adapters.refused.message)]
@@ -141,7 +141,7 @@ def _find_stop(outlook: Outlook) -> Trouble | None:
         return Trouble(found.problem.reason, found.problem.message)
     if outlook.trouble is not None:
         return outlook.trouble if outlook.trouble.stalled else None
-    return outlook.adapters.refused if outlook.adapters else None
+    return (outlook.adapters.failed or outlook.adapters.refused) if outlook.adapters else None
 
 
 def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_stopped: bool) -> tuple[State, str]:
@@ -169,6 +169,8 @@ def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_sto
         return "Starting", "Servers stage the weights and load them."
     if replicas.all_answer and outlook.adapters is not None and outlook.adapters.pending is not None:
         return "Updating", outlook.adapters.pending
+    if replicas.all_answer and outlook.adapters is not None and not outlook.adapters.is_done:
+        return "Updating", "Servers are being asked spec.probe."
     if not replicas.is_current:
         return "Updating", f"Replicas of the newest spec take over; {_count(answering)}."
     return "Degraded", f"{answering} of {replicas.wanted} replicas answer to every name."
@@ -187,7 +189,7 @@ def _progress_reason(outlook: Outlook, *, is_stopped: bool) -> str:
     if replicas is None or not replicas.answering:
         return ServingReason.SERVER_STARTING
     if replicas.all_answer and outlook.adapters is not None:
-        return ServingReason.ADAPTERS_LOADING
+        return ServingReason.PROBING if outlook.adapters.all_answer else ServingReason.ADAPTERS_LOADING
     return ServingReason.SOME_REPLICAS_ANSWER if replicas.is_current else ServingReason.ROLLING_OUT
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from customizer_contract.adapters import AdapterReport, Wish
+from customizer_contract.adapters import AdapterReport, ProbeReport, Wish
 from customizer_contract.errors import Reason
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
@@ -140,9 +140,10 @@ def test_a_server_that_was_started_with_an_adapter_takes_others_beside_it() -> N
     )
     assert world.settle()["state"] == "Ready"
     template = world.get(DEPLOYMENT, "bot")["spec"]["template"]
-    lora = Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION]).lora
-    assert lora is not None
-    assert (lora.staged, lora.loading, lora.max_rank) == ("tickets", "Call", 32)
+    sidecar = Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION]).sidecar
+    assert sidecar is not None
+    assert sidecar.lora is not None
+    assert (sidecar.staged, sidecar.lora.loading, sidecar.lora.max_rank) == ("tickets", "Call", 32)
     assert [container["name"] for container in template["spec"]["initContainers"]] == ["stage", "sidecar"]
 
 
@@ -153,3 +154,39 @@ def test_only_the_operator_may_ask_a_sidecar_behind_a_network_policy() -> None:
     server, sidecar = policy["spec"]["ingress"]
     assert (len(server["from"]), len(sidecar["from"])) == (2, 1)
     assert sidecar["ports"] == [{"port": 8085, "protocol": "TCP"}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "ready", "reason"),
+    [
+        pytest.param(None, "Updating", "False", "Probing", id="before the answer"),
+        pytest.param(ProbeReport(passed=True, answer="Paris"), "Ready", "True", "ReplicasAnswer", id="as expected"),
+        pytest.param(
+            ProbeReport(passed=False, answer="Rome", message="The answer does not hold 'Paris'."),
+            "Degraded",
+            "False",
+            "ProbeFailed",
+            id="otherwise",
+        ),
+    ],
+)
+def test_ready_means_that_every_server_answers_as_expected(
+    answer: ProbeReport | None, state: str, ready: str, reason: str
+) -> None:
+    world = World(
+        build_deployment(runtime={"type": "VLLM"}, probe={"prompt": "The capital?", "expectedText": "Paris"}),
+        publish(ADAPTER),
+        ADAPTER,
+        listed=["tickets", "tickets-base"],
+        answer=answer,
+    )
+    status = world.settle()
+    assert (status["state"], condition(status, "Ready")) == (state, (ready, reason))
+    assert status["probe"]["passed"] == ("1/1" if ready == "True" else "0/1")
+    annotation = world.get(POD, "bot-0")["metadata"]["annotations"][WISH_ANNOTATION]
+    probe = Wish.model_validate_json(annotation).probe
+    assert probe is not None
+    assert (probe.model, probe.expected_text) == ("tickets", "Paris")
+    if answer is not None and not answer.passed:
+        assert "It answered 'Rome'." in status["message"]
+    assert "AdaptersReady" not in {entry["type"] for entry in status["conditions"]}

@@ -6,8 +6,10 @@ import pytest
 
 from customizer_contract.base import Model
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
+from customizer_operator.api.model_adapters import Adapter
 from customizer_operator.api.model_deployment import FollowedJob, ServingSettings
-from customizer_operator.api.model_runtime import Runtime
+from customizer_operator.api.model_probe import Probe
+from customizer_operator.api.model_runtime import Lora, Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
 
 DOCUMENT = Path(__file__).parents[3] / "operator" / "SERVING.md"
@@ -15,6 +17,9 @@ TABLES: dict[str, type[Model]] = {
     "spec": ServingSettings,
     "spec.model.customizationJobRef": FollowedJob,
     "spec.runtime": Runtime,
+    "spec.runtime.lora": Lora,
+    "spec.adapters[]": Adapter,
+    "spec.probe": Probe,
     "spec.autoscaling": Autoscaling,
     "spec.updateStrategy": UpdateStrategy,
     "spec.topologySpread[]": TopologySpread,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from customizer_contract.adapters import AdapterReport, SidecarReport, Wish
+from customizer_contract.adapters import AdapterReport, ProbeReport, SidecarReport, Wish
 from customizer_contract.errors import ExitCode, Reason
 from customizer_contract.result import ArtifactReference, Problem, Result
 from customizer_operator.api.base import Object
@@ -96,6 +96,8 @@ class World:
     """Status of a server's pod while it is not ready."""
     adapters: dict[str, AdapterReport] = field(default_factory=dict)
     """What sidecars tell of adapters, by name; every other that is wished is loaded."""
+    answer: ProbeReport | None = None
+    """How servers answer the probe; None: not yet."""
     refusal: str | None = None
     """What the apiserver says to every object that is planned."""
     others: dict[Exists, Object] = field(default_factory=dict)
@@ -198,6 +200,7 @@ class World:
         wish = Wish.model_validate_json(annotations[WISH_ANNOTATION])
         return SidecarReport(
             wish=wish.digest,
+            probe=self.answer if wish.probe else None,
             adapters=[
                 self.adapters.get(adapter.name)
                 or AdapterReport(name=adapter.name, state="Loaded", manifest_digest=DIGEST, prompt_format="completion")

@@ -12,11 +12,12 @@ from customizer_contract.adapters import AdapterInput, SidecarReport, Wish
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.paths import MODEL_STORE, SERVED_ADAPTERS, SERVED_MODEL
 from customizer_contract.result import Result
-from customizer_contract.serving import LoraServer, Serving
+from customizer_contract.serving import LoraServer, Serving, SidecarInput
 from customizer_trainer.serving.artifacts import Artifact, read_artifact
 from customizer_trainer.serving.compatibility import check_layers, check_manifest, check_settings
 from customizer_trainer.serving.engines import CallEngine, FolderEngine
 from customizer_trainer.serving.live_adapters import LiveAdapters
+from customizer_trainer.serving.prober import Prober
 from customizer_trainer.serving.report_server import ReportServer
 from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.s3 import S3
@@ -28,36 +29,41 @@ _REST_SECONDS = 3.0
 
 def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
     """Works until it is told to stop."""
-    if serving.lora is None:
-        raise CustomizerError(Reason.JOB_FILE_INVALID, "The serving file says nothing of adapters.", field="lora")
+    if serving.sidecar is None:
+        raise CustomizerError(Reason.JOB_FILE_INVALID, "The serving file names no server.", field="sidecar")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    adapters = build_adapters(serving, serving.lora, store)
+    adapters = build_adapters(serving, serving.sidecar, store)
+    prober = Prober(serving.sidecar.port, time.monotonic)
     server = ReportServer(port)
     before, looked = None, 0.0
     while not stop.wait(_PAUSE_SECONDS):
         wish = read_wish(wish_file)
-        if wish == before and adapters.is_at_rest and time.monotonic() - looked < _REST_SECONDS:
+        if wish == before and adapters.is_at_rest and prober.is_at_rest and time.monotonic() - looked < _REST_SECONDS:
             continue
         before, looked = wish, time.monotonic()
         if wish is None:
             # The operator has not been here yet: it is not known what this server should answer to.
             server.show(SidecarReport(wish=""), is_ready=False)
         else:
-            server.show(adapters.step(wish), is_ready=adapters.is_settled)
+            report = adapters.step(wish)
+            found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
+            report = report.model_copy(update={"probe": found})
+            server.show(report, is_ready=adapters.is_settled and prober.has_passed)
     adapters.close()
     server.close()
     return Result(command="sidecar")
 
 
-def build_adapters(serving: Serving, lora: LoraServer, store: Path) -> LiveAdapters:
+def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveAdapters:
     """Builds what keeps the adapters of the server."""
     s3 = S3(serving.storage)
     model = store / SERVED_MODEL.relative_to(MODEL_STORE)
     staged = store / SERVED_ADAPTERS.relative_to(MODEL_STORE)
-    fixed = frozenset([lora.staged] if lora.staged else [])
+    fixed = frozenset([server.staged] if server.staged else [])
+    lora = server.lora or LoraServer(loading="Folder", max_rank=0)
     lock = threading.Lock()
-    engine = (CallEngine if lora.loading == "Call" else FolderEngine)(lora.port, store, fixed)
+    engine = (CallEngine if lora.loading == "Call" else FolderEngine)(server.port, store, fixed)
     staged.mkdir(parents=True, exist_ok=True)
 
     @cache

@@ -46,6 +46,7 @@ class LiveAdapters:
     clock: Callable[[], float]
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _loaded: dict[str, str] | None = None
+    _starts: int = 0
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, "adapters"))
 
     @property
@@ -55,6 +56,11 @@ class LiveAdapters:
         return loaded is not None and all(
             _is_loaded(entry, loaded) or entry.problem is not None for entry in self._entries.values()
         )
+
+    @property
+    def state(self) -> tuple[int, tuple[tuple[str, str], ...]]:
+        """Tells how often the server has come up, and what it has loaded: whatever changes its answers."""
+        return self._starts, tuple(sorted((self._loaded or {}).items()))
 
     @property
     def is_at_rest(self) -> bool:
@@ -79,6 +85,7 @@ class LiveAdapters:
             self._entries.setdefault(name, _Entry(adapter))
         if self._loaded is not None:
             if before is None:
+                self._starts += 1
                 # A server that was started anew knows of none; whatever was wrong with one is tried again, too.
                 for entry in self._entries.values():
                     entry.due = 0.0

@@ -11,7 +11,7 @@ from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.serving import LoraServer
 from customizer_trainer.serving.compatibility import check_layers, check_settings
 
-LORA = LoraServer(loading="Call", port=8000, max_rank=16)
+LORA = LoraServer(loading="Call", max_rank=16)
 LAYER = "model.layers.0.self_attn.q_proj"
 FITS = {f"base_model.model.{LAYER}.lora_A.weight": [8, 64], f"base_model.model.{LAYER}.lora_B.weight": [32, 8]}
 

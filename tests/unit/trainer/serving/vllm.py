@@ -13,6 +13,7 @@ class Vllm:
         self.loaded: dict[str, str] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuses: set[str] = set()
+        self.says = "Paris"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -38,7 +39,7 @@ class Vllm:
     def call(self, what: str, body: dict[str, Any]) -> int:
         """Answers a call."""
         self.calls.append((what, body))
-        name = body["lora_name"]
+        name = body.get("lora_name", "")
         if name in self.refuses:
             return 500
         if what == "unload_lora_adapter":
@@ -57,7 +58,12 @@ class Vllm:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._answer(server.call(self.path.rpartition("/")[2], body), {"said": "something"})
+                if self.path == "/v1/completions":
+                    self._answer(200, {"choices": [{"text": f"{body['model']}: {server.says}"}]})
+                elif self.path == "/v1/chat/completions":
+                    self._answer(200, {"choices": [{"message": {"content": server.says}}]})
+                else:
+                    self._answer(server.call(self.path.rpartition("/")[2], body), {"said": "something"})
 
             def _answer(self, status: int, body: dict[str, Any]) -> None:
                 self.send_response(status)
