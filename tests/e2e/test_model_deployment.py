@@ -1,9 +1,6 @@
 """What a job made, served by the real engine."""
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,6 @@ from tests.support import adapters, kubectl, storage
 Start = Callable[[Job], str]
 KIND = "modeldeployment"
 PROMPT = "Answer with one word.\n\nMessage: I forgot my password.\nTeam:"
-IN_FLIGHT = 50
 
 
 def build_deployment(name: str, **spec: Any) -> Job:
@@ -26,37 +22,10 @@ def build_deployment(name: str, **spec: Any) -> Job:
     }
 
 
-def wait_until_ready(name: str, generation: int = 1) -> dict[str, Any]:
-    """Waits for a deployment to serve this generation of its spec; returns its status."""
-
-    def is_ready(md: dict[str, Any]) -> bool:
-        return md.get("status", {}).get("observedGeneration") == generation and kubectl.is_true(md, "Ready")
-
-    return dict(kubectl.wait_until(KIND, name, NAMESPACE, is_ready, timeout=600)["status"])
-
-
-@contextmanager
-def load(url: str, models: list[str]) -> Iterator[list[str | None]]:
-    """Keeps requests in flight to all models; what comes of each is noted: None, or the error."""
-    outcomes: list[str | None] = []
-    over = threading.Event()
-
-    def keep_asking(model: str) -> None:
-        while not over.is_set():
-            try:
-                ask.complete(url, model, PROMPT, max_tokens=1, timeout=300)
-                outcomes.append(None)
-            except OSError as error:
-                outcomes.append(f"{model}: {error}")
-
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        asking = [pool.submit(keep_asking, models[number % len(models)]) for number in range(IN_FLIGHT)]
-        try:
-            yield outcomes
-        finally:
-            over.set()
-    for future in asking:
-        future.result()
+def wait_until_ready(name: str) -> dict[str, Any]:
+    """Waits until every server answers; returns the status."""
+    found = kubectl.wait_until(KIND, name, NAMESPACE, lambda md: kubectl.is_true(md, "Ready"), timeout=600)
+    return dict(found["status"])
 
 
 def test_full_weights_are_served_by_a_nim(start: Start) -> None:
@@ -81,23 +50,14 @@ def artifact_of(models: Path, name: str) -> dict[str, Any]:
     return {"model": {"artifact": {"uri": uri}}, "objectStorage": access}
 
 
-def test_a_change_of_the_server_fails_no_request(start: Start, models: Path) -> None:
-    """From vLLM to a NIM that finds the adapter in NIM_PEFT_SOURCE, two replicas, with fifty requests in flight."""
+def test_an_adapter_is_served_beside_its_base_by_a_nim(start: Start, models: Path) -> None:
+    """The server finds it in NIM_PEFT_SOURCE."""
     settings = artifact_of(models, "adapter")
-    deployment = build_deployment("adapter", runtime={"type": "VLLM", "device": "cpu"}, replicas=2, **settings)
-    name = start(deployment)
-    before = wait_until_ready(name)
-    assert [model["kind"] for model in before["models"]] == ["adapter", "base"]
-    names = [model["name"] for model in before["models"]]
-    with load(before["url"], names) as outcomes:
-        runtime = {"type": "MultiLLM", "device": "cpu"}
-        kubectl.apply({**deployment, "spec": {**deployment["spec"], "runtime": runtime}})
-        after = wait_until_ready(name, generation=2)
-    assert [error for error in outcomes if error is not None] == []
-    assert len(outcomes) >= IN_FLIGHT
-    assert after["models"] == before["models"]
-    for served in names:
-        assert ask.complete(after["url"], served, PROMPT)
+    name = start(build_deployment("adapter", runtime={"type": "MultiLLM", "device": "cpu"}, **settings))
+    status = wait_until_ready(name)
+    assert [model["kind"] for model in status["models"]] == ["adapter", "base"]
+    for served in status["models"]:
+        assert ask.complete(status["url"], served["name"], PROMPT)
 
 
 def test_a_file_that_was_changed_in_the_store_is_never_served(start: Start, models: Path) -> None:
