@@ -1,9 +1,12 @@
 """Two operators: one writes; the other one takes over when that one falls silent, and never before."""
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.api.conftest import ROOT, Operator
 from tests.api.control_plane import ControlPlane
@@ -63,3 +66,15 @@ def test_the_second_takes_over_within_seconds_and_the_first_never_writes_again(
 
     follower.stop()
     assert not _lease(world).get("holderIdentity"), "it was given back"
+
+
+def test_the_component_makes_two_of_the_operator(control_plane: ControlPlane, tmp_path: Path) -> None:
+    manifests = Path(os.path.relpath(ROOT / "manifests", tmp_path))
+    base, replicas = manifests / "base", manifests / "overlays/replicas"
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{base}]\ncomponents: [{replicas}]\n")
+    told = control_plane.kubectl("apply", "--server-side", "--dry-run=server", "-o=yaml", "-k", str(tmp_path))
+    deployment = next(item for item in yaml.safe_load(told)["items"] if item["kind"] == "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
+    names = [entry["name"] for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]]
+    assert "CUSTOMIZER_LEASE_NAMESPACE" in names
