@@ -73,7 +73,8 @@ def follow(kind: str, done: str, timeout: float) -> dict[str, Any]:
         if line != shown:
             say(f"  {kind}/tickets: {line}")
             shown = line
-        if kubectl.is_true(found, done):
+        is_newest = found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"]
+        if is_newest and kubectl.is_true(found, done):
             return found
         for bad in ("Failed", "Stalled"):
             if kubectl.is_true(found, bad):
@@ -94,15 +95,34 @@ def main() -> None:
     job = follow("customizationjob", "Complete", timeout=1800)
     say("kubectl apply -f tests/demo/deployment.yaml")
     kubectl.kubectl("apply", "--server-side", "-f", str(HERE / "deployment.yaml"))
-    deployment = follow("modeldeployment", "Ready", timeout=900)
+    follow("modeldeployment", "Ready", timeout=900)
+    before = find_servers()
+    say("kubectl apply -f tests/demo/adapter.yaml")
+    kubectl.kubectl("apply", "--server-side", "-f", str(HERE / "adapter.yaml"))
+    deployment = follow("modeldeployment", "Ready", timeout=300)
+    if find_servers() != before:
+        sys.exit("the adapter was not added to the running server")
+    say("  the server was not restarted")
 
     status = deployment["status"]
     say(f"asking {len(held_out)} held-out questions at {status['url']}/v1/completions")
     rows = []
-    for served in sorted(status["models"], key=lambda entry: entry["kind"] != "base"):
-        answers = ask.ask_all(status["url"], served["name"], held_out)
-        rows.append((served["name"], served["kind"], ask.accuracy(answers), answers))
+    names = [(model["name"], "base") for model in status["models"]]
+    for name, kind in [*names, *((adapter["name"], "adapter") for adapter in status["adapters"])]:
+        answers = ask.ask_all(status["url"], name, held_out)
+        rows.append((name, kind, ask.accuracy(answers), answers))
     print_results(rows, job["status"])
+
+
+def find_servers() -> dict[str, int]:
+    """Returns the servers' pods by uid, with the number of times that each was started again."""
+    pods = kubectl.get_all(
+        "pod", NAMESPACE, "customizer.dev/model-deployment=tickets,app.kubernetes.io/component=server"
+    )
+    return {
+        pod["metadata"]["uid"]: sum(entry["restartCount"] for entry in pod["status"]["containerStatuses"])
+        for pod in pods
+    }
 
 
 def print_results(rows: list[tuple[str, str, float, list[ask.Answer]]], status: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ def build_base(name: str) -> Job:
         "spec": {
             "model": {"s3": {"uri": f"s3://{BUCKET}/models/smollm2"}},
             "runtime": {"type": "VLLM", "device": "cpu", "lora": {"maxRank": 8, "maxGpuAdapters": 4}},
+            "probe": {"prompt": PROMPT, "expectedPattern": ".", "maxTokens": 4, "timeoutSeconds": 300},
             "objectStorage": {"endpointUrl": storage.ENDPOINT, "credentialsSecretRef": {"name": "s3-credentials"}},
         },
     }
@@ -105,7 +106,9 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     kubectl.wait_until(
         "customizationjob", job, NAMESPACE, lambda found: kubectl.is_true(found, "Complete"), timeout=900
     )
-    url = wait_ready(name, [], 600)["url"]
+    status = wait_ready(name, [], 600)
+    url = status["url"]
+    assert status["probe"]["passed"] == "1/1"
     before = identity(find_pod(name))
     publish_copy(f"out/{job}", "out/live-zero", clear)
     publish_copy(f"out/{job}", "out/live-swapped", bytes, digest="0" * 64)
