@@ -48,9 +48,10 @@ down: ## Take the local cluster down; what was built stays in the cache
 	@$(PYTHON) -m tests.cluster down
 
 .PHONY: crds
-crds: ## Generate crds/ and the tables of fields from the operator's types
+crds: ## Generate crds/, the tables of fields and the page of all reasons from the operator's types
 	@$(call environment,dev)/bin/python -m customizer_operator.crds
 	@$(call environment,dev)/bin/python -m customizer_operator.field_tables
+	@$(call environment,dev)/bin/python -m customizer_operator.troubleshooting
 
 .PHONY: bench
 bench: ## Measure, and print ratios
