@@ -193,7 +193,7 @@ def test_a_name_that_cannot_be_a_host_name_is_refused(world: World, name: str) -
 def test_defaults_are_there_to_read(world: World) -> None:
     spec = world.create("customizationjobs", samples.job(automodel={}))["spec"]
     assert spec["automodel"]["training"]["finetuningType"] == "lora"
-    assert spec["automodel"]["batch"] == {"globalBatchSize": 8, "microBatchSize": 1}
+    assert spec["automodel"]["batch"] == {"globalBatchSize": 8, "microBatchSize": 1, "sequencePacking": False}
     assert spec["failurePolicy"] == {"maxAttempts": 3, "hungAfterSeconds": 1800}
     assert spec["suspend"] is False
     assert spec["objectStorage"]["region"] == "us-east-1"

@@ -6,13 +6,14 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from customizer_contract.packing import PackedTraining
 from customizer_trainer.backends.automodel.artifact import assemble_model
 from customizer_trainer.backends.automodel.recipe import build_recipe
 from customizer_trainer.backends.backend import Base, Inputs
-from customizer_trainer.datasets.encoding import Sample
-from customizer_trainer.datasets.store import SampleStore, SampleWriter, read_indices, write_indices
+from customizer_trainer.datasets.store import MEASURES, SampleStore, SampleWriter, read_indices, write_indices
 from tests.models.tiny import make_tokenizer
 from tests.train import worlds
 from tests.unit.trainer.conftest import build_job
@@ -23,6 +24,8 @@ SETTINGS: dict[str, Any] = {
     "batch": {"globalBatchSize": 8, "microBatchSize": 2},
     "optimizer": {"learningRate": 0.01, "optimizer": "AdamW"},
 }
+IN_ONE_STEP = PackedTraining(size=64, packs=1, packs_per_step=TRAINING, packs_per_micro_batch=4)
+"""All packs that there are make one step, rounded up with empty ones."""
 
 MESHES: dict[str, dict[str, Any]] = {
     "data": {"numGpusPerNode": 2},
@@ -65,15 +68,17 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with SampleWriter(disk / "samples" / "store") as writer:
         for _ in range(TRAINING + VALIDATION):
             tokens = [chance.randrange(3, 380) for _ in range(chance.randrange(8, 60))]
-            writer.add(Sample(tokens, [int(place > 3) for place in range(len(tokens))], len(tokens)))
+            learned = bytes(place > 3 for place in range(len(tokens)))
+            measures = np.array([(0, 0, 0, len(tokens), len(tokens))], dtype=MEASURES)
+            writer.add(measures, np.array(tokens, dtype=np.int32).tobytes(), learned)
     write_indices(disk / "samples" / "training.npy", range(TRAINING))
     write_indices(disk / "samples" / "validation.npy", range(TRAINING, TRAINING + VALIDATION))
     return disk
 
 
-def train(server: ForkServerContext, disk: Path, name: str, parallelism: dict[str, Any]) -> worlds.Course:
-    """Trains three steps, one epoch."""
-    job = build_job(device="cpu", automodel=SETTINGS | {"parallelism": parallelism})
+def train(server: ForkServerContext, disk: Path, name: str, **blocks: Any) -> worlds.Course:
+    """Trains an epoch."""
+    job = build_job(device="cpu", automodel=SETTINGS | blocks)
     folder = disk / name
     folder.mkdir()
     inputs = Inputs(
@@ -81,6 +86,7 @@ def train(server: ForkServerContext, disk: Path, name: str, parallelism: dict[st
         model_dtype="float32",
         samples=disk / "samples",
         training_samples=TRAINING,
+        packing=IN_ONE_STEP if job.outline.packs else None,
         checkpoints=folder / "checkpoints",
         resume=None,
     )
@@ -91,7 +97,7 @@ def train(server: ForkServerContext, disk: Path, name: str, parallelism: dict[st
 @pytest.fixture(scope="module")
 def alone(server: ForkServerContext, disk: Path) -> worlds.Course:
     """One process."""
-    course = train(server, disk, "alone", {})
+    course = train(server, disk, "alone")
     assert len(course.losses) == 3
     assert course.losses[2] < course.losses[0]
     return course
@@ -101,12 +107,31 @@ def alone(server: ForkServerContext, disk: Path) -> worlds.Course:
 def test_parallel_processes_learn_what_one_learns(
     mesh: str, server: ForkServerContext, disk: Path, alone: worlds.Course
 ) -> None:
-    course = train(server, disk, mesh, MESHES[mesh])
+    course = train(server, disk, mesh, parallelism=MESHES[mesh])
     assert course.losses == pytest.approx(alone.losses, rel=1e-5)
     assert course.gradient_norms == pytest.approx(alone.gradient_norms, rel=1e-4)
     assert course.validation_losses == pytest.approx(alone.validation_losses, rel=1e-5)
     if "and" in mesh:
         assert published_loss(disk, mesh) == pytest.approx(course.validation_losses[-1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "parallelism"),
+    [
+        pytest.param("packed", {}, id="one process"),
+        pytest.param("packed pipeline", MESHES["pipeline"], id="pipeline"),
+    ],
+)
+def test_packed_samples_are_learned_as_if_they_were_alone(
+    name: str, parallelism: dict[str, Any], server: ForkServerContext, disk: Path
+) -> None:
+    whole = {"globalBatchSize": TRAINING, "microBatchSize": 4}
+    apart = train(server, disk, f"{name}, not", batch=whole)
+    assert len(apart.losses) == 1
+    together = train(server, disk, name, batch=whole | {"sequencePacking": True}, parallelism=parallelism)
+    assert together.losses == pytest.approx(apart.losses, rel=1e-5)
+    assert together.gradient_norms == pytest.approx(apart.gradient_norms, rel=1e-4)
+    assert together.validation_losses == pytest.approx(apart.validation_losses, rel=1e-5)
 
 
 def published_loss(disk: Path, name: str) -> float:

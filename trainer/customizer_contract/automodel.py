@@ -79,6 +79,10 @@ class Batch(Model):
     """Samples an optimizer step sees, over all GPUs. A multiple of microBatchSize times the data-parallel size."""
     micro_batch_size: int = Field(1, ge=1, le=65_536)
     """Samples a GPU holds at once. Memory follows this one."""
+    sequence_packing: bool = False
+    """Puts several training samples into one sequence of at most maxSeqLength tokens, so that little is padded. They do
+    not see each other, and a step sees as many tokens as before. Where that cannot be kept, samples are not packed,
+    with a warning."""
 
 
 class Optimizer(Model):
@@ -219,4 +223,5 @@ class Automodel(Model):
             max_seq_length=training.max_seq_length,
             max_seq_length_field="automodel.training.maxSeqLength",
             selection=schedule.checkpoint_selection,
+            packs=self.batch.sequence_packing,
         )

@@ -46,6 +46,8 @@ class Outline:
     """Which checkpoint is published."""
     log_every_steps: int = 1
     """Steps between the values that trackers are told."""
+    packs: bool = False
+    """Whether training samples shall share sequences."""
     context_factor: float = 1.0
     """How many times longer samples may be than the model's own limit, by the scaling of its RoPE."""
 

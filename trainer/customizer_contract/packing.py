@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from customizer_contract.base import Model
+
 
 @dataclass(frozen=True, slots=True)
 class PackEstimate:
@@ -19,6 +21,19 @@ class PackedBatch:
 
     packs_per_step: int
     """Packs an optimizer step sees, over all processes."""
+    packs_per_micro_batch: int
+    """Packs a process holds at once."""
+
+
+class PackedTraining(Model):
+    """How the training samples share sequences."""
+
+    size: int
+    """Tokens that a pack holds at most."""
+    packs: int
+    """Packs of an epoch."""
+    packs_per_step: int
+    """Packs an optimizer step sees, over all processes: as many tokens as globalBatchSize samples, on average."""
     packs_per_micro_batch: int
     """Packs a process holds at once."""
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.base import Model
 from customizer_contract.errors import Reason
+from customizer_contract.packing import PackedTraining
 from customizer_contract.shape import Dtype, ModelShape
 
 MESSAGE_LIMIT = 4096
@@ -88,10 +89,17 @@ class DatasetFacts(Model):
     """Blank lines, which are skipped."""
     packing: PackingFacts | None = None
     """What packing brings, or would bring."""
+    packed: PackedTraining | None = None
+    """How training samples share sequences; absent when each has one of its own."""
     digest: str
     """sha256 over the files of both."""
     report_uri: str | None = None
     """Where the whole report of preflight is."""
+
+    @property
+    def longest_sequence(self) -> int:
+        """Tokens of the longest sequence that is trained."""
+        return self.training.lengths.max if self.packed is None else self.packed.size
 
 
 class ModelFacts(Model):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from customizer_contract.outline import Outline
+from customizer_contract.packing import PackedTraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +22,23 @@ def data_parallel_size(outline: Outline) -> int:
     return outline.world_size // outline.model_parallel_size
 
 
-def gradient_accumulation_steps(outline: Outline) -> int:
+def gradient_accumulation_steps(outline: Outline, packing: PackedTraining | None = None) -> int:
     """Counts the micro batches that a GPU works through before each optimizer step."""
+    if packing is not None:
+        return packing.packs_per_step // (packing.packs_per_micro_batch * data_parallel_size(outline))
     return outline.global_batch_size // (outline.micro_batch_size * data_parallel_size(outline))
 
 
-def count_steps(outline: Outline, training_samples: int) -> Steps:
-    """Counts the steps of a training over `training_samples` samples.
+def count_steps(outline: Outline, training_samples: int, packing: PackedTraining | None = None) -> Steps:
+    """Counts the steps of a training over `training_samples` samples, packed or not.
 
     The last batch of an epoch may be short. Warm-up stays below the total, and validation runs at least once before
     the end when there is more than one step.
     """
-    per_epoch = max(1, math.ceil(training_samples / outline.global_batch_size))
+    if packing is None:
+        per_epoch = max(1, math.ceil(training_samples / outline.global_batch_size))
+    else:
+        per_epoch = max(1, math.ceil(packing.packs / packing.packs_per_step))
     total = per_epoch * outline.epochs
     if outline.max_steps is not None:
         total = outline.max_steps if outline.max_steps_extend else min(total, outline.max_steps)

@@ -15,6 +15,7 @@ from customizer_trainer.datasets.prompts import parse_template
 from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import count_tokens, load_tokenizer, read_config
 from customizer_trainer.model_checks import check_vocabulary
+from customizer_trainer.packing import pack_prepared
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_data
 from customizer_trainer.workspace import Workspace
@@ -55,7 +56,7 @@ def prepare_job_data(job: Job, data: Data, model: Path, folder: Path, *, with_to
         return tokenizer
 
     shutil.rmtree(folder, ignore_errors=True)
-    return prepare(data, make_tokenizer, how, folder)
+    return pack_prepared(job, prepare(data, make_tokenizer, how, folder), model)
 
 
 def _bring(source: Source, s3: S3, folder: Path) -> Path:

@@ -32,6 +32,8 @@ class ModelConfig:
     """As the configuration says; None when it does not."""
     shape: ModelShape | None = None
     """None where the configuration uses other words than most."""
+    sliding_window: int | None = None
+    """Tokens that a token sees before it in some layers; None: all."""
     brings_code: bool = False
     """Whether Python files of its own come with the model."""
 
@@ -64,6 +66,7 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
         context_length=find_context_length(text),
         dtype=dtype if dtype in _DTYPES.values() else None,
         shape=parse_shape(text),
+        sliding_window=_find_window(text),
         brings_code="auto_map" in document,
     )
 
@@ -80,6 +83,11 @@ def find_context_length(text: dict[str, Any]) -> int | None:
     if kind in _SCALED_LENGTHS or not isinstance(factor, (int, float)):
         return length
     return max(length, int(factor * (trained if isinstance(trained, int) else length)))
+
+
+def _find_window(text: dict[str, Any]) -> int | None:
+    window = text.get("sliding_window")
+    return window if isinstance(window, int) and text.get("use_sliding_window", True) else None
 
 
 def _find_scaling(text: dict[str, Any]) -> dict[str, Any]:

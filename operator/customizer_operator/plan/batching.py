@@ -23,7 +23,8 @@ def plan_training(
     if outline is None:
         return None
     training = dataset.training.samples if dataset is not None else samples
-    steps = None if training is None else count_steps(outline, training)
+    packing = None if dataset is None else dataset.packed
+    steps = None if training is None else count_steps(outline, training, packing)
     mesh = find_mesh(outline)
     groups = find_groups(mesh, spec.scheduling.topology)
     return TrainingPlan(
@@ -35,10 +36,14 @@ def plan_training(
         context_parallel_size=outline.context_parallel_size,
         expert_parallel_size=outline.expert_parallel_size,
         data_parallel_size=data_parallel_size(outline),
-        gradient_accumulation_steps=gradient_accumulation_steps(outline),
+        gradient_accumulation_steps=gradient_accumulation_steps(outline, packing),
         steps_per_epoch=None if steps is None else steps.per_epoch,
         total_steps=None if steps is None else steps.total,
-        tokens_per_step=outline.global_batch_size * outline.max_seq_length,
+        tokens_per_step=(
+            outline.global_batch_size * outline.max_seq_length
+            if packing is None
+            else packing.packs_per_step * packing.size
+        ),
         estimated_memory_per_gpu=_estimate_memory(spec, dataset, model),
         model_size=_measure_model(model),
         placement=[
@@ -60,7 +65,7 @@ def _estimate_memory(spec: CustomizationJobSpec, dataset: DatasetFacts | None, m
     settings = spec.automodel or spec.unsloth
     if settings is None or model is None or model.shape is None or model.dtype is None:
         return None
-    longest = None if dataset is None else dataset.training.lengths.max
+    longest = None if dataset is None else dataset.longest_sequence
     estimate = estimate_memory(model.shape, model.dtype, settings, device=spec.compute.device, longest_sample=longest)
     return _write_size(estimate.total_bytes)
 

@@ -191,7 +191,7 @@ def test_the_stored_object_has_the_defaults() -> None:
     kind = find_kind(item)
     assert kind is not None
     spec = admit(item, kind).item["spec"]
-    assert spec["automodel"]["batch"] == {"globalBatchSize": 8, "microBatchSize": 1}
+    assert spec["automodel"]["batch"] == {"globalBatchSize": 8, "microBatchSize": 1, "sequencePacking": False}
     assert spec["failurePolicy"] == {"maxAttempts": 3, "hungAfterSeconds": 1800}
     assert spec["suspend"] is False
 

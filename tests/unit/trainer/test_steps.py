@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from customizer_contract.packing import PackedTraining
 from customizer_contract.steps import Steps, count_steps, data_parallel_size, gradient_accumulation_steps
 from tests.unit.trainer.conftest import build_job
 
@@ -69,6 +70,13 @@ def test_unsloth_is_one_process_that_accumulates() -> None:
     batch = {"perDeviceTrainBatchSize": 2, "gradientAccumulationSteps": 8}
     outline = build_job(automodel=None, unsloth={"batch": batch}).outline
     assert (data_parallel_size(outline), gradient_accumulation_steps(outline)) == (1, 8)
+
+
+def test_packs_are_counted_in_place_of_samples() -> None:
+    packing = PackedTraining(size=512, packs=30, packs_per_step=4, packs_per_micro_batch=2)
+    job = build_job(automodel={"schedule": {"epochs": 2, "valCheckInterval": 0.5}})
+    assert count_steps(job.outline, 100, packing) == Steps(per_epoch=8, total=16, warmup=0, validate_every=4)
+    assert gradient_accumulation_steps(job.outline, packing) == 2
 
 
 @pytest.mark.parametrize("backends", [{"automodel": None}, {"unsloth": {}}], ids=["none", "both"])

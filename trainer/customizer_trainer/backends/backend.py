@@ -7,6 +7,8 @@ from typing import Any
 
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.job import Job
+from customizer_contract.packing import PackedTraining
+from customizer_trainer.model import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Inputs:
     """bfloat16, float16 or float32: the data type of the checkpoint."""
     samples: Path
     training_samples: int
+    packing: PackedTraining | None
+    """How samples share sequences, None if each has one of its own."""
     checkpoints: Path
     resume: Path | None
     """Folder of the checkpoint to go on from."""
@@ -44,6 +48,8 @@ class Backend:
     """Classes of models that it trains beside those of transformers."""
     build_recipe: Callable[[Job, Inputs], dict[str, Any]]
     """Translates the job to what the worker reads, as JSON: pure."""
+    find_packing_obstacle: Callable[[Job, ModelConfig], str | None]
+    """Returns why the samples of a job that asks for it cannot be packed, None if they can: pure."""
     warn_of_device: Callable[[Job], list[str]]
     """Names what the job's device cannot do, and what is done instead: pure."""
     warn_of_serving: Callable[[Job], list[str]]

@@ -3,6 +3,7 @@
 from customizer_contract.job import Job
 from customizer_trainer.backends.automodel import architectures
 from customizer_trainer.backends.automodel import artifact as automodel_artifact
+from customizer_trainer.backends.automodel import packing as automodel_packing
 from customizer_trainer.backends.automodel import recipe as automodel_recipe
 from customizer_trainer.backends.backend import Backend
 from customizer_trainer.backends.unsloth import artifact as unsloth_artifact
@@ -13,6 +14,7 @@ _AUTOMODEL = Backend(
     packages=("customizer", "nemo_automodel", "peft", "torch", "transformers"),
     own_architectures=architectures.OWN,
     build_recipe=automodel_recipe.build_recipe,
+    find_packing_obstacle=automodel_packing.find_obstacle,
     # What a CPU cannot do is refused where it is applied.
     warn_of_device=lambda job: [],
     warn_of_serving=lambda job: [],
@@ -23,6 +25,7 @@ _UNSLOTH = Backend(
     packages=("bitsandbytes", "customizer", "peft", "torch", "transformers", "trl", "unsloth", "unsloth_zoo"),
     own_architectures=frozenset(),
     build_recipe=unsloth_settings.build_settings,
+    find_packing_obstacle=lambda job, config: None,
     warn_of_device=unsloth_settings.warn_of_device,
     warn_of_serving=unsloth_settings.warn_of_serving,
     assemble=unsloth_artifact.assemble,

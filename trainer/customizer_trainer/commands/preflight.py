@@ -5,6 +5,7 @@ import logging
 from customizer_contract.artifact import MANIFEST_FILE
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
+from customizer_contract.packing import PackedTraining
 from customizer_contract.result import ModelFacts, Result
 from customizer_contract.steps import count_steps, count_warmup
 from customizer_trainer.backends.choice import find_backend
@@ -45,10 +46,10 @@ def run(job: Job, workspace: Workspace) -> Result:
         put_report(job, s3, report)
         raise error.with_report(report_uri) from None
     dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
-    check_memory(job, config, longest_sample=dataset.training.lengths.max)
+    check_memory(job, config, longest_sample=dataset.longest_sequence)
     warnings = [
         *prepared.warnings,
-        *warn_of_schedule(job, dataset.training.samples),
+        *warn_of_schedule(job, dataset.training.samples, dataset.packed),
         *find_backend(job).warn_of_device(job),
         *find_backend(job).warn_of_serving(job),
     ]
@@ -89,10 +90,10 @@ def check_output(job: Job, present: str | None, manifest: bytes | None) -> None:
         raise CustomizerError(Reason.OUTPUT_EXISTS, f"{job.artifact_uri}: {whose} has published there.")
 
 
-def warn_of_schedule(job: Job, training_samples: int) -> list[str]:
+def warn_of_schedule(job: Job, training_samples: int, packing: PackedTraining | None = None) -> list[str]:
     """Names what the schedule will not do as written."""
     outline = job.outline
-    steps = count_steps(outline, training_samples)
+    steps = count_steps(outline, training_samples, packing)
     warnings = []
     asked = count_warmup(outline, steps.total)
     if steps.warmup < asked:

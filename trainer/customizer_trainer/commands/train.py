@@ -75,7 +75,8 @@ class _Attempt:
 
     @property
     def total_steps(self) -> int:
-        return count_steps(self.job.outline, self.fetched.dataset.training.samples).total
+        dataset = self.fetched.dataset
+        return count_steps(self.job.outline, dataset.training.samples, dataset.packed).total
 
 
 def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, str], port: int) -> Result:
@@ -160,6 +161,7 @@ def _build_recipe(attempt: _Attempt) -> dict[str, Any]:
             model_dtype=checkpoint_dtype(fetched.model),
             samples=fetched.samples,
             training_samples=fetched.dataset.training.samples,
+            packing=fetched.dataset.packed,
             checkpoints=attempt.folder.checkpoints,
             resume=fetched.resume.folder if fetched.resume else None,
         ),

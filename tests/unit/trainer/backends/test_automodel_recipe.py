@@ -1,13 +1,17 @@
 """What Automodel is given: one golden recipe in full, then each field of the job by its effect."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from customizer_contract.automodel import Automodel
+from customizer_contract.packing import PackedTraining
+from customizer_trainer.backends.automodel.packing import find_obstacle
 from customizer_trainer.backends.automodel.recipe import build_recipe
 from customizer_trainer.backends.backend import Inputs
+from customizer_trainer.model import ModelConfig, parse_config
 from tests.unit.trainer.backends.fields import Effects, find, leaves, names
 from tests.unit.trainer.conftest import build_job
 
@@ -16,6 +20,7 @@ INPUTS = Inputs(
     model_dtype="bfloat16",
     samples=Path("/workspace/samples"),
     training_samples=100,
+    packing=None,
     checkpoints=Path("/workspace/attempt-1/checkpoints"),
     resume=None,
 )
@@ -164,6 +169,8 @@ EFFECTS: Effects = {
         ({"batch": {"globalBatchSize": 16}}, "dataset.multiple_of", 16),
     ],
     "batch.microBatchSize": [({"batch": {"microBatchSize": 4}}, "step_scheduler.local_batch_size", 4)],
+    # Its effect is on the samples, and by them on the recipe (below).
+    "batch.sequencePacking": [({"batch": {"sequencePacking": True}}, "outline.packs", True)],
     "optimizer.optimizer": [({"optimizer": {"optimizer": "AdamW"}}, "optimizer._target_", "torch.optim.AdamW")],
     "optimizer.learningRate": [({"optimizer": {"learningRate": 0.1}}, "optimizer.lr", 0.1)],
     "optimizer.minLearningRate": [({"optimizer": {"minLearningRate": 0.01}}, "lr_scheduler.min_lr", 0.01)],
@@ -238,6 +245,66 @@ def test_on_a_cpu_replicas_exchange_gradients_over_gloo_without_gpu_kernels() ->
 
 
 def test_a_checkpoint_to_go_on_from_is_named_and_none_is_ever_guessed() -> None:
-    resumed = Inputs(**{**{name: getattr(INPUTS, name) for name in INPUTS.__slots__}, "resume": Path("/r/step-1")})
+    resumed = replace(INPUTS, resume=Path("/r/step-1"))
     assert build_recipe(build_job(), resumed)["checkpoint"]["restore_from"] == "/r/step-1"
     assert "restore_from" not in build_recipe(build_job(), INPUTS)["checkpoint"]
+
+
+PACKING = PackedTraining(size=512, packs=30, packs_per_step=4, packs_per_micro_batch=2)
+
+
+def test_packs_are_batched_in_their_own_numbers_with_a_mask_that_keeps_samples_apart() -> None:
+    recipe = build_recipe(build_job(), replace(INPUTS, packing=PACKING))
+    assert find(recipe, "step_scheduler.global_batch_size") == 4
+    assert find(recipe, "step_scheduler.local_batch_size") == 2
+    assert find(recipe, "step_scheduler.max_steps") == 8
+    assert recipe["dataset"] == {
+        "_target_": "customizer_trainer.backends.automodel.packs.PacksConfig",
+        "folder": "/workspace/samples",
+        "name": "training",
+        "multiple_of": 4,
+        "size": 512,
+    }
+    assert recipe["dataloader"]["collate_fn"] == {
+        "_target_": "customizer_trainer.backends.automodel.packs.collate",
+        "masks": True,
+    }
+    assert recipe["packed_sequence"] == {"packed_sequence_size": 0}
+    assert recipe["validation_dataset"] == GOLDEN["validation_dataset"]
+
+
+def test_flash_attention_is_told_the_boundaries_of_packed_samples() -> None:
+    """Needs a GPU to run; here only what the library is given."""
+    job = build_job(automodel={"training": {"attnImplementation": "flash_attention_2"}})
+    recipe = build_recipe(job, replace(INPUTS, packing=PACKING))
+    assert recipe["packed_sequence"] == {
+        "packed_sequence_size": 512,
+        "packing_strategy": "neat",
+        "prepacked": True,
+    }
+    assert recipe["dataloader"]["collate_fn"]["masks"] is False
+
+
+CONFIG = parse_config({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})
+
+
+@pytest.mark.parametrize(
+    ("automodel", "config", "why"),
+    [
+        pytest.param({}, CONFIG, None, id="a llama"),
+        pytest.param(
+            {}, replace(CONFIG, model_type="mamba"), "not known to keep samples apart", id="a recurrent model"
+        ),
+        pytest.param({}, replace(CONFIG, sliding_window=512), "sees 512 tokens only", id="a window"),
+        pytest.param({}, replace(CONFIG, sliding_window=4096), None, id="a window longer than all samples"),
+        pytest.param({"training": {"attnImplementation": "eager"}}, CONFIG, "use sdpa", id="eager attention"),
+        pytest.param(
+            {"parallelism": TWO | {"contextParallelSize": 2}}, CONFIG, "contextParallelSize", id="context parallel"
+        ),
+    ],
+)
+def test_what_cannot_keep_samples_apart_is_not_packed(
+    automodel: dict[str, Any], config: ModelConfig, why: str | None
+) -> None:
+    found = find_obstacle(build_job(automodel=automodel), config)
+    assert found is None if why is None else why in (found or "")

@@ -23,6 +23,7 @@ INPUTS = Inputs(
     model_dtype="bfloat16",
     samples=Path("/workspace/samples"),
     training_samples=100,
+    packing=None,
     checkpoints=Path("/workspace/attempt-1/checkpoints"),
     resume=None,
 )

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from customizer_trainer.datasets.store import IGNORED, SampleStore, read_indices
@@ -22,6 +24,10 @@ class Samples(Dataset[dict[str, Any]]):  # type: ignore[misc]
         self._store = SampleStore(folder / STORE)
         self._indices = read_indices(folder / f"{name}.npy")
         self._length = -(-len(self._indices) // multiple_of) * multiple_of
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Returns the tokens of each sample."""
+        return self._store.lengths[self._indices]
 
     def __len__(self) -> int:
         return self._length

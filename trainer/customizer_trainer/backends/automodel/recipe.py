@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from customizer_contract.automodel import Automodel, Lora
+from customizer_contract.automodel import Automodel, Lora, Training
 from customizer_contract.job import Job
+from customizer_contract.packing import PackedTraining
 from customizer_contract.steps import count_steps, data_parallel_size
 from customizer_trainer.backends.automodel.mesh import build_distributed
 from customizer_trainer.backends.backend import Inputs
@@ -14,6 +15,8 @@ _OPTIMIZERS = {"auto": "torch.optim.Adam", "Adam": "torch.optim.Adam", "AdamW": 
 _COLLATER = "nemo_automodel.components.datasets.utils.default_collater"
 _LOADER = "torchdata.stateful_dataloader.StatefulDataLoader"
 _DATASET = "customizer_trainer.backends.automodel.dataset.SamplesConfig"
+_PACKS = "customizer_trainer.backends.automodel.packs.PacksConfig"
+_PACK_COLLATER = "customizer_trainer.backends.automodel.packs.collate"
 
 LM_HEAD = ["lm_head", "*.lm_head"]
 """Never adapted: of a model with tied embeddings, the adapter would change the embedding when merged."""
@@ -25,14 +28,16 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
     """Builds the configuration of `TrainFinetuneRecipeForNextTokenPrediction`."""
     spec = _settings(job)
     training, optimizer = spec.training, spec.optimizer
-    steps = count_steps(spec.outline, inputs.training_samples)
+    packing = inputs.packing
+    steps = count_steps(spec.outline, inputs.training_samples, packing)
+    batch = packing.packs_per_step if packing else spec.batch.global_batch_size
     dtype = _DTYPES[training.precision] if training.precision else inputs.model_dtype
     recipe: dict[str, Any] = {
         "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
         "seed": spec.schedule.seed,
         "step_scheduler": {
-            "global_batch_size": spec.batch.global_batch_size,
-            "local_batch_size": spec.batch.micro_batch_size,
+            "global_batch_size": batch,
+            "local_batch_size": packing.packs_per_micro_batch if packing else spec.batch.micro_batch_size,
             "num_epochs": spec.schedule.epochs,
             "max_steps": steps.total,
             "val_every_steps": steps.validate_every,
@@ -68,10 +73,10 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
         "loss_fn": {"_target_": "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"},
         "clip_grad_norm": {"max_norm": 1.0},
         # Padded to whole batches, so that no rank loses a sample and every rank count sees the same order.
-        "dataset": _dataset(inputs.samples, "training", spec.batch.global_batch_size),
+        "dataset": _dataset(inputs.samples, "training", batch) if packing is None else _packs(inputs.samples, packing),
         "validation_dataset": _dataset(inputs.samples, "validation", data_parallel_size(spec.outline)),
-        "packed_sequence": {"packed_sequence_size": 0},
-        "dataloader": {"_target_": _LOADER, "collate_fn": _COLLATER, "shuffle": True},
+        "packed_sequence": _packed_sequence(packing, spec.training),
+        "dataloader": {"_target_": _LOADER, "collate_fn": _collater(packing, spec.training), "shuffle": True},
         "validation_dataloader": {"_target_": _LOADER, "collate_fn": _COLLATER, "shuffle": False},
         "optimizer": {
             "_target_": _OPTIMIZERS[optimizer.optimizer],
@@ -117,3 +122,20 @@ def _peft(lora: Lora, job: Job) -> dict[str, Any]:
 
 def _dataset(samples: Path, name: str, multiple_of: int) -> dict[str, Any]:
     return {"_target_": _DATASET, "folder": str(samples), "name": name, "multiple_of": multiple_of}
+
+
+def _packs(samples: Path, packing: PackedTraining) -> dict[str, Any]:
+    return {**_dataset(samples, "training", packing.packs_per_step), "_target_": _PACKS, "size": packing.size}
+
+
+def _packed_sequence(packing: PackedTraining | None, training: Training) -> dict[str, Any]:
+    if packing is None or training.attn_implementation != "flash_attention_2":
+        # The dataset's packs bring their own mask; told of them, the library would want Flash Attention.
+        return {"packed_sequence_size": 0}
+    return {"packed_sequence_size": packing.size, "packing_strategy": "neat", "prepacked": True}
+
+
+def _collater(packing: PackedTraining | None, training: Training) -> str | dict[str, Any]:
+    if packing is None:
+        return _COLLATER
+    return {"_target_": _PACK_COLLATER, "masks": training.attn_implementation != "flash_attention_2"}
