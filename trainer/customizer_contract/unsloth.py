@@ -66,6 +66,15 @@ class ModelSettings(Model):
     )
 
 
+class DatasetSettings(Model):
+    """How samples become batches."""
+
+    packing: bool = False
+    """Puts several samples into one row of at most model.maxSeqLength tokens, so that nothing is padded. They do not
+    see each other, and a step sees as many tokens as before. Where that cannot be kept, samples are not packed, with
+    a warning."""
+
+
 class Lora(Model):
     """Low-rank adapters beside frozen weights."""
 
@@ -238,6 +247,8 @@ class Unsloth(Model):
 
     model: ModelSettings = ModelSettings()
     """How the model is loaded."""
+    dataset: DatasetSettings = DatasetSettings()
+    """How samples become batches."""
     training: Training = Training()
     """What is trained and in which form."""
     schedule: Schedule = Schedule()
@@ -306,5 +317,6 @@ class Unsloth(Model):
             max_seq_length_field="unsloth.model.maxSeqLength",
             selection="last",
             log_every_steps=schedule.logging_steps,
+            packs=self.dataset.packing,
             context_factor=1.0 if self.model.rope_scaling is None else self.model.rope_scaling.factor,
         )

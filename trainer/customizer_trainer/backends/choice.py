@@ -7,6 +7,7 @@ from customizer_trainer.backends.automodel import packing as automodel_packing
 from customizer_trainer.backends.automodel import recipe as automodel_recipe
 from customizer_trainer.backends.backend import Backend
 from customizer_trainer.backends.unsloth import artifact as unsloth_artifact
+from customizer_trainer.backends.unsloth import packing as unsloth_packing
 from customizer_trainer.backends.unsloth import settings as unsloth_settings
 
 _AUTOMODEL = Backend(
@@ -25,7 +26,7 @@ _UNSLOTH = Backend(
     packages=("bitsandbytes", "customizer", "peft", "torch", "transformers", "trl", "unsloth", "unsloth_zoo"),
     own_architectures=frozenset(),
     build_recipe=unsloth_settings.build_settings,
-    find_packing_obstacle=lambda job, config: None,
+    find_packing_obstacle=unsloth_packing.find_obstacle,
     warn_of_device=unsloth_settings.warn_of_device,
     warn_of_serving=unsloth_settings.warn_of_serving,
     assemble=unsloth_artifact.assemble,

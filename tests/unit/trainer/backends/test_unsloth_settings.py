@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 
 from customizer_contract.job import Job
+from customizer_contract.packing import PackedTraining
 from customizer_contract.unsloth import TARGET_MODULES, Unsloth
 from customizer_trainer.backends.backend import Inputs
+from customizer_trainer.backends.unsloth.packing import find_obstacle
 from customizer_trainer.backends.unsloth.settings import (
     build_environment,
     build_settings,
     warn_of_device,
     warn_of_serving,
 )
+from customizer_trainer.model import parse_config
 from tests.unit.trainer import conftest
 from tests.unit.trainer.backends import fields
 
@@ -86,6 +89,7 @@ GOLDEN = {
         "disable_tqdm": True,
     },
     "samples": "/workspace/samples",
+    "pack_size": None,
     "resume": None,
     "validate_every": 100,
     "save_every": 100,
@@ -134,6 +138,7 @@ EFFECTS: fields.Effects = {
     ],
     "model.ropeScaling.lowFreqFactor": [(rope(**LLAMA3), "model.rope_scaling.low_freq_factor", 1.5)],
     "model.ropeScaling.highFreqFactor": [(rope(**LLAMA3), "model.rope_scaling.high_freq_factor", 3.5)],
+    "dataset.packing": [({"dataset": {"packing": True}}, "outline.packs", True)],
     "training.finetuningType": [(ALL_WEIGHTS, "model.full_finetuning", True), (ALL_WEIGHTS, "lora", None)],
     "training.lora.rank": [({"training": {"lora": {"rank": 8}}}, "lora.r", 8)],
     "training.lora.alpha": [({"training": {"lora": {"alpha": 8}}}, "lora.lora_alpha", 8)],
@@ -269,6 +274,31 @@ def test_what_a_cpu_cannot_do_is_substituted_openly() -> None:
 @pytest.mark.parametrize(("checkpoint", "used"), [("bfloat16",) * 2, ("float32",) * 2, ("float16", "float32")])
 def test_on_a_cpu_the_data_type_does_not_depend_on_the_machine(checkpoint: str, used: str) -> None:
     assert find(build_job(device="cpu"), replace(INPUTS, model_dtype=checkpoint), "model.dtype") == used
+
+
+def test_a_batch_is_counted_in_packs() -> None:
+    packing = PackedTraining(size=512, packs=30, packs_per_step=6, packs_per_micro_batch=2)
+    job, inputs = build_job({"dataset": {"packing": True}}), replace(INPUTS, packing=packing)
+    assert find(job, inputs, "pack_size") == 512
+    assert find(job, inputs, "trainer.per_device_train_batch_size") == 2
+    assert find(job, inputs, "trainer.gradient_accumulation_steps") == 3
+    assert find(job, inputs, "trainer.max_steps") == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "obstacle"),
+    [
+        ({}, None),
+        ({"model_type": "qwen3"}, None),
+        ({"sliding_window": 4096}, None),
+        ({"sliding_window": 1024}, "attention sees 1024 tokens only"),
+        ({"model_type": "mamba2"}, "not known to keep samples apart"),
+    ],
+)
+def test_what_cannot_keep_samples_apart_is_not_packed(changes: dict[str, Any], obstacle: str | None) -> None:
+    model = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **changes}
+    found = find_obstacle(build_job({"dataset": {"packing": True}}), parse_config(model))
+    assert found is None if obstacle is None else obstacle in str(found)
 
 
 def test_the_restarts_of_a_schedule_are_counted_in_whole_numbers() -> None:

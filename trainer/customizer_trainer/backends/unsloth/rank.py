@@ -16,7 +16,7 @@ from unsloth import FastLanguageModel
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.backends.unsloth.rope import complete_rope
-from customizer_trainer.backends.unsloth.samples import Collator, load_split
+from customizer_trainer.backends.unsloth.samples import Collator, RowCollator, load_split
 from customizer_trainer.datasets.store import IGNORED
 from customizer_trainer.training.events import Ended, EventLog, Saved, Saving, Started, Stepped, Validated
 
@@ -33,8 +33,8 @@ def train(path: Path, log: EventLog, device: str) -> None:
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        train_dataset=load_split(samples, "training", scratch),
-        data_collator=collate,
+        train_dataset=load_split(samples, "training", scratch, settings["pack_size"]),
+        data_collator=collate if settings["pack_size"] is None else RowCollator(),
     )
     if settings["model"]["dtype"] == "float32":
         _widen(trainer.model)
@@ -161,8 +161,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> torch.Tensor:
         """Counts the tokens of a batch, and trains on it."""
-        self.watch.count(int(inputs["attention_mask"].sum()))
-        return super().training_step(model, inputs, *args, **options)
+        self.watch.count(
+            int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["labels"].numel()
+        )
+        # With a cache for generation the models would not look at positions to tell samples apart.
+        return super().training_step(model, {**inputs, "use_cache": False}, *args, **options)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Computes the mean loss of a learned token of the validation samples."""

@@ -7,24 +7,35 @@ from typing import Any
 import torch
 from datasets import Dataset, Features, List, Value
 
+from customizer_trainer.datasets.packing import pack
 from customizer_trainer.datasets.prepare import STORE
 from customizer_trainer.datasets.store import IGNORED, SampleStore, read_indices
 
-_FEATURES = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
+_ROW = List(Value("int32"))
+_FEATURES = Features({"input_ids": _ROW, "labels": _ROW, "position_ids": _ROW})
 
 
-def load_split(folder: Path, name: str, scratch: Path) -> Dataset:
-    """Loads a split as tokens and labels; the models shift the labels themselves. Memory-mapped from `scratch`."""
-    return Dataset.from_generator(
-        _read, features=_FEATURES, cache_dir=str(scratch), gen_kwargs={"folder": str(folder), "name": name}
-    )
+def load_split(folder: Path, name: str, scratch: Path, pack_size: int | None = None) -> Dataset:
+    """Loads a split as rows of tokens, labels and positions: a sample each, or as many as fit into `pack_size` tokens.
+
+    Memory-mapped from `scratch`. The models shift the labels themselves.
+    """
+    arguments = {"folder": str(folder), "name": name, "pack_size": pack_size}
+    return Dataset.from_generator(_read, features=_FEATURES, cache_dir=str(scratch), gen_kwargs=arguments)
 
 
-def _read(folder: str, name: str) -> Iterator[dict[str, list[int]]]:
-    store = SampleStore(Path(folder) / STORE)
-    for number in map(int, read_indices(Path(folder) / f"{name}.npy")):
-        # Nothing comes before the first token, so that it is not learned, and must not count as if it were.
-        yield {"input_ids": store.tokens(number), "labels": [IGNORED, *store.labels(number)[1:]]}
+def _read(folder: str, name: str, pack_size: int | None) -> Iterator[dict[str, list[int]]]:
+    store, numbers = SampleStore(Path(folder) / STORE), read_indices(Path(folder) / f"{name}.npy")
+    packs = [[row] for row in range(len(numbers))] if pack_size is None else pack(store.lengths[numbers], pack_size)
+    for rows in packs:
+        samples = [int(numbers[row]) for row in rows]
+        tokens = [store.tokens(sample) for sample in samples]
+        yield {
+            "input_ids": [token for sample in tokens for token in sample],
+            # Nothing comes before a sample's first token, so that it is not learned, and must not count as if it were.
+            "labels": [label for sample in samples for label in (IGNORED, *store.labels(sample)[1:])],
+            "position_ids": [position for sample in tokens for position in range(len(sample))],
+        }
 
 
 class Collator:
@@ -46,3 +57,14 @@ class Collator:
             "labels": fill([sample["labels"] for sample in samples], IGNORED),
             "attention_mask": fill([[1] * len(row) for row in tokens], 0),
         }
+
+
+class RowCollator:
+    """Makes batches of packs: one row of all of them without padding, in which positions begin anew with each sample.
+
+    By these alone the models keep samples apart, in a batch of one row without a mask.
+    """
+
+    def __call__(self, packs: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Returns tensors of shape (1, tokens of all packs)."""
+        return {name: torch.tensor([[value for pack in packs for value in pack[name]]]) for name in _FEATURES}

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from customizer_contract.job import Job
-from customizer_contract.steps import count_steps
+from customizer_contract.steps import count_steps, gradient_accumulation_steps
 from customizer_contract.unsloth import Lora, Unsloth
 from customizer_trainer.backends.backend import Inputs
 
@@ -52,12 +52,13 @@ _UNSERVED: tuple[tuple[str, tuple[object, ...]], ...] = (
 
 def build_settings(job: Job, inputs: Inputs) -> dict[str, Any]:
     """Builds the arguments of `from_pretrained` (model), `get_peft_model` (lora) and `SFTConfig` (trainer)."""
-    spec, steps = _effective(job), count_steps(job.outline, inputs.training_samples)
+    spec, steps = _effective(job), count_steps(job.outline, inputs.training_samples, inputs.packing)
     return {
         "model": _model(spec, job, inputs),
         "lora": _lora(spec) if spec.training.finetuning_type == "lora" else None,
         "trainer": _trainer(spec, job, inputs),
         "samples": str(inputs.samples),
+        "pack_size": None if inputs.packing is None else inputs.packing.size,
         "resume": str(inputs.resume) if inputs.resume else None,
         "validate_every": steps.validate_every,
         "save_every": job.checkpoints.every_steps or steps.validate_every,
@@ -183,7 +184,8 @@ def _lora(spec: Unsloth) -> dict[str, Any]:
 
 def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
     schedule, optimizer = spec.schedule, spec.optimizer
-    steps = count_steps(spec.outline, inputs.training_samples)
+    steps = count_steps(spec.outline, inputs.training_samples, inputs.packing)
+    micro_batch = spec.batch.per_device_train_batch_size
     on_gpu = job.device == "gpu"
     return {
         "output_dir": str(inputs.checkpoints),
@@ -192,8 +194,8 @@ def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "lr_scheduler_type": schedule.lr_scheduler_type,
         **_given(lr_scheduler_kwargs=_scheduler(spec)),
         "seed": schedule.seed,
-        "per_device_train_batch_size": spec.batch.per_device_train_batch_size,
-        "gradient_accumulation_steps": spec.batch.gradient_accumulation_steps,
+        "per_device_train_batch_size": inputs.packing.packs_per_micro_batch if inputs.packing else micro_batch,
+        "gradient_accumulation_steps": gradient_accumulation_steps(spec.outline, inputs.packing),
         "learning_rate": optimizer.learning_rate,
         "weight_decay": optimizer.weight_decay,
         "optim": optimizer.optim,
@@ -208,7 +210,7 @@ def _trainer(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "fp16": on_gpu and spec.hardware.precision == "fp16",
         "gradient_checkpointing": spec.training.use_gradient_checkpointing != "false",
         "max_length": spec.model.max_seq_length,
-        # The samples are tokenized, cut and masked already.
+        # The samples are tokenized, cut, masked and packed already.
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "remove_unused_columns": False,
         "packing": False,
