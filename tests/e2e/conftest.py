@@ -68,7 +68,8 @@ def build_job(
             "model": {"s3": {"uri": f"s3://{BUCKET}/models/{model}"}},
             "dataset": {"training": {"s3": {"uri": f"s3://{BUCKET}/data/{data}"}}},
             "automodel": {
-                "training": training,
+                # Many CPUs multiply 16-bit numbers far more slowly than 32-bit ones.
+                "training": {"precision": "fp32", **training},
                 "schedule": {"epochs": 100, "maxSteps": steps, "valCheckInterval": max(2, steps // 2)},
                 "batch": {"globalBatchSize": 4 * nodes, "microBatchSize": 4},
                 "optimizer": {"learningRate": 0.001},
