@@ -15,7 +15,8 @@ from customizer_contract.shape import Dtype, ModelShape
 from customizer_contract.steps import data_parallel_size
 from customizer_contract.unsloth import Unsloth
 
-_BYTES: dict[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "bf16": 2, "fp16": 2, "fp32": 4}
+BYTES_OF: dict[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "bf16": 2, "fp16": 2, "fp32": 4}
+"""Bytes of a number, by its data type as a checkpoint or a job names it."""
 _FLOAT = 4
 Recomputes = Literal["no", "layers", "offloaded"]
 _RECOMPUTES: dict[str, Recomputes] = {"unsloth": "offloaded", "true": "layers", "false": "no"}
@@ -180,7 +181,7 @@ def _adapter_parameters(shape: ModelShape, settings: Automodel | Unsloth) -> int
 
 def _costs_of_automodel(settings: Automodel, dtype: Dtype) -> _Costs:
     training = settings.training
-    size = _BYTES[training.precision or dtype]
+    size = BYTES_OF[training.precision or dtype]
     # Weights, gradients and moments are all of the type that the model was loaded in.
     return _Costs(
         frozen=size,
@@ -196,7 +197,7 @@ def _costs_of_automodel(settings: Automodel, dtype: Dtype) -> _Costs:
 def _costs_of_unsloth(settings: Unsloth, dtype: Dtype, device: Literal["gpu", "cpu"]) -> _Costs:
     model, training = settings.model, settings.training
     # The library's own choice is that of the checkpoint on a CPU, and 16 bits on a GPU.
-    size = _BYTES[model.dtype] if model.dtype in _BYTES else _BYTES[dtype] if device == "cpu" else 2
+    size = BYTES_OF[model.dtype] if model.dtype in BYTES_OF else BYTES_OF[dtype] if device == "cpu" else 2
     frozen = _QUANTIZED_4_BIT if model.load_in_4bit else 1 if model.load_in_8bit else size
     adapts = training.finetuning_type == "lora"
     moments = {"adamw_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0}.get(settings.optimizer.optim, 2 * _FLOAT)

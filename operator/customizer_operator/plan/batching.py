@@ -1,6 +1,6 @@
 """How the work is spread over processes, how long it is, and what it takes of each GPU and of the network."""
 
-from customizer_contract.memory import estimate_memory
+from customizer_contract.memory import BYTES_OF, estimate_memory
 from customizer_contract.result import DatasetFacts, ModelFacts
 from customizer_contract.steps import count_steps, data_parallel_size, gradient_accumulation_steps
 from customizer_operator.api.customization_job import CustomizationJobSpec
@@ -8,7 +8,6 @@ from customizer_operator.api.customization_job_status import PlannedGroup, Train
 from customizer_operator.plan.placement import find_groups, find_mesh
 
 _GIB = 2**30
-_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
 def plan_training(
@@ -73,7 +72,7 @@ def _estimate_memory(spec: CustomizationJobSpec, dataset: DatasetFacts | None, m
 def _measure_model(model: ModelFacts | None) -> str | None:
     if model is None or model.parameters is None or model.dtype is None:
         return None
-    return _write_size(model.parameters * _BYTES[model.dtype])
+    return _write_size(model.parameters * BYTES_OF[model.dtype])
 
 
 def _write_size(number: int) -> str:
