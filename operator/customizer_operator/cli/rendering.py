@@ -12,7 +12,8 @@ from customizer_operator.objects.scheduling import build_pod_group
 from customizer_operator.objects.training import build_training
 from customizer_operator.plan.placement import find_mesh
 from customizer_operator.plan.plan import Observed
-from customizer_operator.plan.serving import find_job, plan_deployment
+from customizer_operator.plan.serving import plan_deployment
+from customizer_operator.plan.serving_decision import find_job
 from customizer_operator.plan.serving_target import Target, find_target
 
 NOT_YET_GIVEN = "00000000-0000-0000-0000-000000000000"

@@ -1,0 +1,56 @@
+"""What stands against serving at all, whatever the model: names that are taken, an image that is missing or too old."""
+
+from collections.abc import Sequence
+
+from customizer_operator.api.base import Object
+from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.model_runtime import Runtime
+from customizer_operator.api.reasons import ConditionReason
+from customizer_operator.api.serving_reasons import ServingReason
+from customizer_operator.objects.images import Images
+from customizer_operator.objects.names import is_owned_by
+from customizer_operator.objects.serving_engine import find_contradiction
+from customizer_operator.objects.verification import verify_name
+from customizer_operator.plan.plan import DEPLOYMENT, JOB, SERVICE, Exists, Observed, Resource
+from customizer_operator.plan.serving_companions import find_missing, find_wanted
+from customizer_operator.plan.serving_target import Blocked
+
+_IMAGE_VARIABLES = {"MultiLLM": "CUSTOMIZER_MULTI_LLM_IMAGE", "VLLM": "CUSTOMIZER_VLLM_IMAGE"}
+
+
+def find_obstacle(observed: Observed, deployment: ModelDeployment, images: Images) -> Blocked | None:
+    """Finds what stands against serving at all, whatever the model."""
+    metadata, runtime = deployment.metadata, deployment.spec.runtime
+    for resource, name in list_names(observed.subject):
+        found = observed.answers.get(Exists(resource, metadata.namespace, name))
+        if isinstance(found, dict) and not is_owned_by(found, metadata.uid):
+            return Blocked(
+                ConditionReason.NAME_TAKEN,
+                f"There is a {resource.kind} {name} of somebody else: delete it, or choose another name.",
+                stalled=True,
+            )
+    image = find_image(runtime, images)
+    if image is None:
+        return Blocked(
+            ServingReason.IMAGE_NOT_NAMED,
+            f"The operator has no image for runtime {runtime.type}: name one in runtime.image, or set "
+            f"{_IMAGE_VARIABLES[runtime.type]} on the operator.",
+            stalled=True,
+        )
+    missing = find_missing(observed)
+    if missing is not None:
+        return Blocked(ServingReason.RESOURCE_UNKNOWN, missing, stalled=True)
+    contradiction = find_contradiction(runtime, image)
+    return None if contradiction is None else Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction, stalled=True)
+
+
+def list_names(subject: Object) -> Sequence[tuple[Resource, str]]:
+    """Lists the objects that a ModelDeployment needs a name for."""
+    name = subject["metadata"]["name"]
+    wanted = (DEPLOYMENT, SERVICE, *find_wanted(subject))
+    return (*((resource, name) for resource in wanted), (JOB, verify_name(name)))
+
+
+def find_image(runtime: Runtime, images: Images) -> str | None:
+    """Returns the image of the server; None if neither the spec nor the operator's settings name one."""
+    return runtime.image or (images.vllm if runtime.type == "VLLM" else images.multi_llm)
