@@ -55,6 +55,8 @@ def runtime(**parts: Any) -> Object:
         (runtime(args=["--max-num-seqs", "--port=1"]), "the operator sets --model, --served-model-name"),
         (runtime(env=[{"name": "NIM_PEFT_SOURCE", "value": "/x"}]), "the operator sets this variable"),
         (runtime(env=[{"name": "A"}]), "exactly one of value and valueFrom"),
+        (runtime(env=[{"name": "VLLM_API_KEY", "value": "x"}]), "use runtime.servedModelName, runtime.apiKeySecretRef"),
+        (runtime(type="MultiLLM", apiKeySecretRef={"name": "a"}), "a NIM checks no keys"),
         (runtime(servedModelName="with/slash"), "should match"),
         (runtime(tensorParallelSize=0), "should be greater than or equal to 1"),
         ({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "minReplicas must not be more than maxReplicas"),

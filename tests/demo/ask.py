@@ -23,12 +23,13 @@ class Answer:
         return named is not None and named.group() == self.expected
 
 
-def complete(url: str, model: str, prompt: str, *, max_tokens: int = 16, timeout: float = 120) -> str:
-    """Asks `/v1/completions`, without sampling."""
+def complete(
+    url: str, model: str, prompt: str, *, max_tokens: int = 16, timeout: float = 120, key: str | None = None
+) -> str:
+    """Asks `/v1/completions`, without sampling; shows a key if there is one."""
     body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0}
-    request = urllib.request.Request(
-        f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(f"{url}/v1/completions", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=timeout) as response:
         return str(json.load(response)["choices"][0]["text"])
 

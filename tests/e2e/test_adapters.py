@@ -15,6 +15,7 @@ from tests.support import kubectl, storage
 
 Start = Callable[[Job], str]
 KIND = "modeldeployment"
+KEY = "sesame"
 PROMPT = "Answer with one word.\n\nMessage: I forgot my password.\nTeam:"
 
 
@@ -26,7 +27,12 @@ def build_base(name: str) -> Job:
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
             "model": {"s3": {"uri": f"s3://{BUCKET}/models/smollm2"}},
-            "runtime": {"type": "VLLM", "device": "cpu", "lora": {"maxRank": 8, "maxGpuAdapters": 4}},
+            "runtime": {
+                "type": "VLLM",
+                "device": "cpu",
+                "lora": {"maxRank": 8, "maxGpuAdapters": 4},
+                "apiKeySecretRef": {"name": "door"},
+            },
             "probe": {"prompt": PROMPT, "expectedPattern": ".", "maxTokens": 4, "timeoutSeconds": 300},
             "objectStorage": {"endpointUrl": storage.ENDPOINT, "credentialsSecretRef": {"name": "s3-credentials"}},
         },
@@ -83,8 +89,8 @@ def wait_ready(name: str, adapters: list[str], timeout: float = 240) -> Job:
     return wait(name, is_ready, timeout)
 
 
-def complete(url: str, model: str, prompt: str) -> str:
-    return ask.complete(url, model, prompt, max_tokens=4, timeout=300)
+def complete(url: str, model: str, prompt: str, key: str | None = KEY) -> str:
+    return ask.complete(url, model, prompt, max_tokens=4, timeout=300, key=key)
 
 
 def find_pod(name: str) -> Job:
@@ -101,6 +107,9 @@ def identity(pod: Job) -> tuple[str, int]:
 
 
 def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> None:
+    """The server asks for a key: whatever the operator knows of it, it knows by the sidecar."""
+    door = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "door", "namespace": NAMESPACE}}
+    kubectl.apply({**door, "stringData": {"API_KEY": KEY}})
     job = start(build_job("for-live", model="smollm2", steps=4))
     name = start(build_base("live"))
     kubectl.wait_until(
@@ -109,6 +118,8 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     status = wait_ready(name, [], 600)
     url = status["url"]
     assert status["probe"]["passed"] == "1/1"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        complete(url, name, PROMPT, key=None)
     before = identity(find_pod(name))
     publish_copy(f"out/{job}", "out/live-zero", clear)
     publish_copy(f"out/{job}", "out/live-swapped", bytes, digest="0" * 64)

@@ -92,5 +92,7 @@ class SidecarReport(Model):
     wish: str
     """Digest of the wish that it has read last; empty before the first."""
     adapters: list[AdapterReport] = []
+    models: list[str] | None = None
+    """Names that the server lists; None while it does not answer."""
     probe: ProbeReport | None = None
     """None: not asked yet."""

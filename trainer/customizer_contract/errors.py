@@ -156,7 +156,7 @@ CATALOGUE: dict[Reason, Entry] = {
     ),
     Reason.ACCESS_DENIED: Entry(
         "The credentials do not allow this access.",
-        "Check the Secret that spec.objectStorage or tokenSecretRef names, and the rights of its key.",
+        "Check the Secret that the spec names for it, and the rights of its key.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

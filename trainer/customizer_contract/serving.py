@@ -8,6 +8,9 @@ from customizer_contract.base import Model
 from customizer_contract.job import ModelInput
 from customizer_contract.sources import S3_URI_PATTERN, ObjectStorage
 
+API_KEY = "VLLM_API_KEY"
+"""Variable with the key that the engine asks of requests; the sidecar shows it, too. Its value is a Secret's."""
+
 
 class ArtifactInput(Model):
     """A published artifact to serve."""

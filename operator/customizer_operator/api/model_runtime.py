@@ -24,6 +24,7 @@ _OURS = (
     "NIM_PEFT_SOURCE",
     "NIM_SERVED_MODEL_NAME",
     "NIM_SERVER_PORT",
+    "VLLM_API_KEY",
 )
 _OUR_ARGUMENTS = (
     "--model",
@@ -72,7 +73,8 @@ class EnvVar(Model):
         ),
         CelRule(
             f"!(self.name in {list(_OURS)!r})",
-            "the operator sets this variable from spec; use runtime.servedModelName, runtime.args or spec.model",
+            "the operator sets this variable from spec; use runtime.servedModelName, runtime.apiKeySecretRef, "
+            "runtime.args or spec.model",
         ),
     )
 
@@ -83,6 +85,15 @@ class NgcSecretReference(Model):
     name: Name
     """Name of the Secret."""
     key: str = Field("NGC_API_KEY", min_length=1, max_length=253)
+    """Key within it."""
+
+
+class ApiKeyReference(Model):
+    """A Secret with the key of a server."""
+
+    name: Name
+    """Name of the Secret."""
+    key: str = Field("API_KEY", min_length=1, max_length=253)
     """Key within it."""
 
 
@@ -131,6 +142,9 @@ class Runtime(Model):
     """A Jinja chat template in place of the tokenizer's own."""
     ngc_secret_ref: NgcSecretReference | None = None
     """The key with which a NIM brings its profile from NGC and proves its licence."""
+    api_key_secret_ref: ApiKeyReference | None = None
+    """What requests must show as a bearer token. It is read when a server starts: to change it, restart the servers.
+    Default: whoever reaches the server is answered. Not for a NIM, which checks no keys."""
     lora: Lora | None = None
     """Room for spec.adapters. Default: none, and only an adapter in spec.model is served."""
     device: Literal["gpu", "cpu"] | None = None
@@ -144,6 +158,11 @@ class Runtime(Model):
         CelRule(
             "self.type != 'VLLM' || (self.generation == 'Auto' && !has(self.profile) && !has(self.ngcSecretRef))",
             "generation, profile and ngcSecretRef are for NIM images; remove them, or choose another type",
+        ),
+        CelRule(
+            "self.type == 'VLLM' || !has(self.apiKeySecretRef)",
+            "a NIM checks no keys: remove apiKeySecretRef and keep strangers out by spec.networkPolicy, or choose "
+            "type: VLLM",
         ),
         CelRule(
             "self.type != 'ModelSpecificNIM' || has(self.image)",
@@ -165,7 +184,7 @@ class Runtime(Model):
         ),
         CelRule(
             f"!has(self.args) || !self.args.exists(a, a.split('=')[0] in {list(_OUR_ARGUMENTS)!r})",
-            "the operator sets --model, --served-model-name, --host, --port and the --lora-modules; "
-            "use spec.model and runtime.servedModelName",
+            "the operator sets --model, --served-model-name, --host, --port, --api-key and the --lora-modules; "
+            "use spec.model, runtime.servedModelName and runtime.apiKeySecretRef",
         ),
     )

@@ -38,7 +38,7 @@ from customizer_operator.objects.serving_pods import (
     build_metadata,
     build_pod_labels,
 )
-from customizer_operator.objects.serving_sidecar import build_sidecar, build_wish_item, needs_sidecar
+from customizer_operator.objects.serving_sidecar import build_key, build_sidecar, build_wish_item, needs_sidecar
 
 DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
 """sha256 of the spec that the operator gave the Deployment: tells whether it is the newest."""
@@ -163,6 +163,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "env": [
             *({"name": name, "value": value} for name, value in sorted(engine.variables.items())),
             *_build_licence(spec.runtime),
+            *build_key(spec.runtime),
             *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.runtime.env or []),
         ],
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],

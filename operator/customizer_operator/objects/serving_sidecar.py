@@ -6,13 +6,18 @@ the volume within seconds, since it looks at a pod at once when the pod changes;
 
 from customizer_contract.adapters import SIDECAR_PORT
 from customizer_contract.paths import MODEL_STORE, WISH_FILE
-from customizer_contract.serving import LoraServer, SidecarInput
+from customizer_contract.serving import API_KEY, LoraServer, SidecarInput
 from customizer_operator.api.base import GROUP, Object
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_runtime import PORT, Runtime
-from customizer_operator.objects.pods import build_claim_mounts, build_config_mount, build_tmp_mount
+from customizer_operator.objects.pods import (
+    build_claim_mounts,
+    build_config_mount,
+    build_secret_variable,
+    build_tmp_mount,
+)
 from customizer_operator.objects.serving_engine import Weights, find_generation, find_rank
-from customizer_operator.objects.serving_pods import Access, build_container
+from customizer_operator.objects.serving_pods import SERVER, Access, build_container
 
 SIDECAR = "sidecar"
 """Container that keeps a server's adapters as they are wished."""
@@ -25,7 +30,15 @@ _NIM_MODULES = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj
 
 def needs_sidecar(deployment: ModelDeployment) -> bool:
     """Tells whether there is something to do beside a server while it runs."""
-    return deployment.spec.runtime.lora is not None or deployment.spec.probe is not None
+    runtime = deployment.spec.runtime
+    # Nobody but the sidecar can ask a server that wants a key: the operator reads no Secrets.
+    return runtime.lora is not None or runtime.api_key_secret_ref is not None or deployment.spec.probe is not None
+
+
+def build_key(runtime: Runtime) -> list[Object]:
+    """The key that a server asks for, for the containers that must know it."""
+    secret = runtime.api_key_secret_ref
+    return [] if secret is None else [build_secret_variable(API_KEY, secret.name, secret.key)]
 
 
 def build_sidecar_input(deployment: ModelDeployment, image: str, weights: Weights) -> SidecarInput | None:
@@ -61,8 +74,10 @@ def build_wish_item() -> Object:
 
 def build_sidecar(deployment: ModelDeployment, access: Access, image: str, store_volume: str) -> Object:
     """Builds the container: it starts before the server, ends after it, and a pod is ready only if it is."""
+    container = build_container(deployment, access, SIDECAR, image)
     return {
-        **build_container(deployment, access, SIDECAR, image),
+        **container,
+        "env": [*container["env"], *build_key(deployment.spec.runtime)],
         "restartPolicy": "Always",
         "ports": [{"name": "sidecar", "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
         "readinessProbe": {
@@ -84,3 +99,14 @@ def has_sidecar(pod: Object) -> bool:
     """Tells whether a pod has one."""
     containers: list[Object] = pod.get("spec", {}).get("initContainers") or []
     return any(container["name"] == SIDECAR for container in containers)
+
+
+def asks_for_key(pod: Object) -> bool:
+    """Tells whether the server of a pod answers only to those who show a key."""
+    containers: list[Object] = pod.get("spec", {}).get("containers") or []
+    return any(
+        entry["name"] == API_KEY
+        for container in containers
+        if container["name"] == SERVER
+        for entry in container.get("env") or ()
+    )

@@ -19,7 +19,7 @@ from customizer_operator.plan.plan import (
     Plan,
     Question,
 )
-from customizer_operator.plan.serving_adapters import Adapters, ask_for_reports, plan_adapters
+from customizer_operator.plan.serving_adapters import Adapters, plan_adapters
 from customizer_operator.plan.serving_companions import (
     ask_about_resources,
 )
@@ -28,6 +28,7 @@ from customizer_operator.plan.serving_decision import Decision, decide
 from customizer_operator.plan.serving_obstacles import list_names
 from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
+from customizer_operator.plan.serving_reports import ask_for_reports
 from customizer_operator.plan.serving_verification import Unknown
 
 _SOON_SECONDS = 3.0

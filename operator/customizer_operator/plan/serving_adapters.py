@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from customizer_contract.adapters import (
-    SIDECAR_PORT,
     AdapterInput,
     AdapterReport,
     ProbeInput,
@@ -23,12 +22,12 @@ from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_probe import ProbeStatus
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION, has_sidecar, needs_sidecar
-from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Annotation, HttpGet, Observed
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Annotation, Observed
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_replicas import find_listed
+from customizer_operator.plan.serving_reports import read_report
 
-_POLL_SECONDS = 1.0
 _NAMED = 3
 """Adapters that a message names; of more it gives the number."""
 
@@ -80,11 +79,6 @@ def find_adapter_jobs(subject: Object) -> list[str]:
     return [adapter["customizationJobRef"]["name"] for adapter in adapters if adapter.get("customizationJobRef")]
 
 
-def ask_for_reports(pods: Sequence[Pod]) -> list[HttpGet]:
-    """Asks every sidecar how its adapters are."""
-    return [question for pod in pods if (question := _question(pod)) is not None]
-
-
 def plan_adapters(
     observed: Observed,
     deployment: ModelDeployment,
@@ -104,7 +98,7 @@ def plan_adapters(
         adapters=[AdapterInput(name=one.name, artifact=one.artifact) for one in wished if one.artifact is not None],
         probe=_build_probe(deployment, taken),
     )
-    reports = {pod.uid: _read_report(observed, pod) for pod in pods}
+    reports = {pod.uid: read_report(observed, pod) for pod in pods}
     statuses = tuple(_tell(observed, one, wish, pods, reports, replicas) for one in wished)
     return Adapters(
         statuses=statuses,
@@ -267,22 +261,6 @@ def _annotate(pod: Pod, wish: Wish) -> Annotation:
 def _annotation(pod: Pod) -> str | None:
     annotations: dict[str, str] = pod.raw["metadata"].get("annotations") or {}
     return annotations.get(WISH_ANNOTATION)
-
-
-def _question(pod: Pod) -> HttpGet | None:
-    if not pod.ip or not has_sidecar(pod.raw) or pod.is_over:
-        return None
-    host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-    return HttpGet(f"http://{host}:{SIDECAR_PORT}/report", max_age_seconds=_POLL_SECONDS)
-
-
-def _read_report(observed: Observed, pod: Pod) -> SidecarReport | None:
-    question = _question(pod)
-    answer = observed.answers.get(question) if question else None
-    try:
-        return SidecarReport.model_validate(answer, extra="ignore") if isinstance(answer, dict) else None
-    except ValidationError:
-        return None
 
 
 def _find_report(report: SidecarReport | None, wish: Wish, name: str) -> AdapterReport | None:

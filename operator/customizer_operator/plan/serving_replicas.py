@@ -7,9 +7,11 @@ from typing import Any
 from customizer_operator.api.base import Object
 from customizer_operator.api.model_runtime import PORT
 from customizer_operator.objects.serving import find_digest
+from customizer_operator.objects.serving_sidecar import asks_for_key
 from customizer_operator.plan.plan import HttpGet, Observed
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.serving_pods import is_ready
+from customizer_operator.plan.serving_reports import read_report
 
 _POLL_SECONDS = 2.0
 
@@ -34,7 +36,7 @@ class Replicas:
 
 
 def ask_for_models(pods: Sequence[Pod]) -> list[HttpGet]:
-    """Asks every server that listens what it serves."""
+    """Asks every server that listens what it serves; of one that asks for a key, its sidecar tells."""
     return [question for pod in pods if (question := _question(pod)) is not None]
 
 
@@ -79,13 +81,16 @@ def count_replicas(
 
 def find_listed(observed: Observed, pod: Pod) -> set[str] | None:
     """Returns the names that a server lists; None while it does not answer."""
+    if asks_for_key(pod.raw):
+        report = read_report(observed, pod) if is_ready(pod) else None
+        return None if report is None or report.models is None else set(report.models)
     question = _question(pod)
     return _names(observed.answers.get(question)) if question else None
 
 
 def _question(pod: Pod) -> HttpGet | None:
     """Returns what to ask a pod, or None while its server cannot answer: it has no address or still loads."""
-    if not pod.ip or not is_ready(pod):
+    if not pod.ip or not is_ready(pod) or asks_for_key(pod.raw):
         return None
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
     return HttpGet(f"http://{host}:{PORT}/v1/models", max_age_seconds=_POLL_SECONDS)

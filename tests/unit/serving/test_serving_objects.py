@@ -68,6 +68,34 @@ def test_the_licence_comes_by_reference_and_to_the_server_alone() -> None:
     assert licence not in stage["env"]
 
 
+def test_the_key_of_a_server_comes_by_reference_to_it_and_its_sidecar_and_is_written_nowhere() -> None:
+    world = World(
+        build_deployment(runtime={"type": "VLLM", "apiKeySecretRef": {"name": "door"}}),
+        publish(ADAPTER),
+        ADAPTER,
+        listed=["tickets", "tickets-base"],
+        has_key=True,
+    )
+    status = world.settle()
+    assert (status["state"], status["readyReplicas"]) == ("Ready", 1)
+    pod = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]
+    (stage, sidecar), (server,) = pod["initContainers"], pod["containers"]
+    key = {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": "door", "key": "API_KEY"}}}
+    assert [key in container["env"] for container in (stage, sidecar, server)] == [False, True, True]
+    assert "--api-key" not in server["args"]
+
+
+def test_a_server_that_asks_for_a_key_is_ready_when_its_sidecar_says_what_it_lists() -> None:
+    world = World(
+        build_deployment(runtime={"type": "VLLM", "apiKeySecretRef": {"name": "door"}}),
+        publish(ADAPTER),
+        ADAPTER,
+        listed=["tickets-base"],
+        has_key=True,
+    )
+    assert world.settle()["message"] == "A server answers but does not list tickets."
+
+
 def test_a_model_specific_nim_is_given_an_adapter_but_not_its_base() -> None:
     runtime = {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6"}
     template = served(runtime=runtime).get(DEPLOYMENT, "bot")["spec"]["template"]

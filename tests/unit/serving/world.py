@@ -98,6 +98,8 @@ class World:
     """What sidecars tell of adapters, by name; every other that is wished is loaded."""
     answer: ProbeReport | None = None
     """How servers answer the probe; None: not yet."""
+    has_key: bool = False
+    """Whether servers answer only to who shows a key, so that only their sidecars know what they list."""
     refusal: str | None = None
     """What the apiserver says to every object that is planned."""
     others: dict[Exists, Object] = field(default_factory=dict)
@@ -182,6 +184,8 @@ class World:
         match question:
             case HttpGet(url) if url.endswith("/report"):
                 return json.loads(self._report().to_json())
+            case HttpGet() if self.has_key:
+                return None
             case HttpGet():
                 loaded = [adapter.name for adapter in self._report().adapters if adapter.state == "Loaded"]
                 return {"object": "list", "data": [{"id": name} for name in [*(self.listed or []), *loaded]]}
@@ -200,6 +204,7 @@ class World:
         wish = Wish.model_validate_json(annotations[WISH_ANNOTATION])
         return SidecarReport(
             wish=wish.digest,
+            models=self.listed,
             probe=self.answer if wish.probe else None,
             adapters=[
                 self.adapters.get(adapter.name)

@@ -1,5 +1,6 @@
 """`sidecar`: runs beside a server as long as that does, and keeps its adapters as the operator wishes them."""
 
+import os
 import signal
 import threading
 import time
@@ -12,10 +13,10 @@ from customizer_contract.adapters import AdapterInput, SidecarReport, Wish
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.paths import MODEL_STORE, SERVED_ADAPTERS, SERVED_MODEL
 from customizer_contract.result import Result
-from customizer_contract.serving import LoraServer, Serving, SidecarInput
+from customizer_contract.serving import API_KEY, LoraServer, Serving, SidecarInput
 from customizer_trainer.serving.artifacts import Artifact, read_artifact
 from customizer_trainer.serving.compatibility import check_layers, check_manifest, check_settings
-from customizer_trainer.serving.engines import CallEngine, FolderEngine
+from customizer_trainer.serving.engines import CallEngine, FolderEngine, list_models
 from customizer_trainer.serving.live_adapters import LiveAdapters
 from customizer_trainer.serving.prober import Prober
 from customizer_trainer.serving.report_server import ReportServer
@@ -31,6 +32,10 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
     """Works until it is told to stop."""
     if serving.sidecar is None:
         raise CustomizerError(Reason.JOB_FILE_INVALID, "The serving file names no server.", field="sidecar")
+    if os.environ.get(API_KEY) == "":
+        # The engine takes it for none.
+        message = "The Secret of runtime.apiKeySecretRef holds an empty key, with which the server answers everybody."
+        raise CustomizerError(Reason.ACCESS_DENIED, message, field="runtime.apiKeySecretRef")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     adapters = build_adapters(serving, serving.sidecar, store)
@@ -48,7 +53,7 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
         else:
             report = adapters.step(wish)
             found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
-            report = report.model_copy(update={"probe": found})
+            report = report.model_copy(update={"probe": found, "models": list_names(serving.sidecar.port)})
             server.show(report, is_ready=adapters.is_settled and prober.has_passed)
     adapters.close()
     server.close()
@@ -93,6 +98,12 @@ def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveA
             check_layers(folder, model, lora)
 
     return LiveAdapters(engine, find, bring, time.monotonic)
+
+
+def list_names(port: int) -> list[str] | None:
+    """Returns the names that the server lists; None while it does not answer."""
+    entries = list_models(port)
+    return None if entries is None else [entry["id"] for entry in entries]
 
 
 def read_wish(path: Path) -> Wish | None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.paths import LIVE_ADAPTERS, MODEL_STORE, SERVED_ADAPTERS, STAGING
+from customizer_contract.serving import API_KEY
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +153,13 @@ def list_models(port: int) -> list[dict[str, Any]] | None:
 def ask(port: int, path: str, body: dict[str, Any] | None, patience: float) -> tuple[int, bytes]:
     """Asks the server of this pod: POST where there is a body. Raises OSError and HTTPException."""
     connection = HTTPConnection("127.0.0.1", port, timeout=patience)
+    key = os.environ.get(API_KEY)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         if body is None:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
         else:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            connection.request("POST", path, json.dumps(body), headers | {"Content-Type": "application/json"})
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -11,7 +11,8 @@ import pytest
 from customizer_contract.adapters import AdapterInput, AdapterReport, SidecarReport, Wish
 from customizer_contract.artifact import AdapterReference, BaseModelReference, JobReference, Manifest
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.serving import ArtifactInput
+from customizer_contract.serving import API_KEY, ArtifactInput, Serving, SidecarInput
+from customizer_trainer.commands.sidecar import list_names, run
 from customizer_trainer.serving.artifacts import Artifact
 from customizer_trainer.serving.engines import CallEngine, Engine, FolderEngine
 from customizer_trainer.serving.live_adapters import LiveAdapters
@@ -171,6 +172,26 @@ def test_what_the_server_was_started_with_stays(server: Vllm, tmp_path: Path) ->
     server.loaded["tickets"] = "/model-store/adapters/tickets"
     build(CallEngine(server.port, tmp_path, frozenset({"tickets"}))).settle()
     assert set(server.loaded) == {"tickets"}
+
+
+def test_a_server_that_asks_for_a_key_is_shown_it(
+    server: Vllm, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.key = "sesame"
+    assert list_names(server.port) is None
+    monkeypatch.setenv(API_KEY, "sesame")
+    sidecar.settle(french="s3://bucket/one")
+    assert set(server.loaded) == {"french"}
+    assert list_names(server.port) == ["base", "french"]
+
+
+def test_an_empty_key_is_refused_before_strangers_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY, "")
+    serving = Serving(
+        name="bot", namespace="team", artifact=ArtifactInput(uri="s3://bucket/one"), sidecar=SidecarInput(port=1)
+    )
+    with pytest.raises(CustomizerError, match="empty key"):
+        run(serving, tmp_path, tmp_path / "wish", 0)
 
 
 def test_nothing_is_settled_before_the_server_answers(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ class Vllm:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuses: set[str] = set()
         self.says = "Paris"
+        self.key: str | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -54,16 +55,25 @@ class Vllm:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(200, server.list())
+                if self._is_allowed():
+                    self._answer(200, server.list())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if not self._is_allowed():
+                    return
                 if self.path == "/v1/completions":
                     self._answer(200, {"choices": [{"text": f"{body['model']}: {server.says}"}]})
                 elif self.path == "/v1/chat/completions":
                     self._answer(200, {"choices": [{"message": {"content": server.says}}]})
                 else:
                     self._answer(server.call(self.path.rpartition("/")[2], body), {"said": "something"})
+
+            def _is_allowed(self) -> bool:
+                allowed = server.key is None or self.headers["Authorization"] == f"Bearer {server.key}"
+                if not allowed:
+                    self._answer(401, {"error": "Unauthorized"})
+                return allowed
 
             def _answer(self, status: int, body: dict[str, Any]) -> None:
                 self.send_response(status)
