@@ -1,6 +1,10 @@
 """What a job made, served by the real engine."""
 
+import json
+import time
+import urllib.error
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +54,46 @@ def artifact_of(models: Path, name: str) -> dict[str, Any]:
     return {"model": {"artifact": {"uri": uri}}, "objectStorage": access}
 
 
-def test_an_adapter_is_served_beside_its_base_by_a_nim(start: Start, models: Path) -> None:
-    """The server finds it in NIM_PEFT_SOURCE."""
+def test_adapters_are_served_beside_their_base_by_a_nim(start: Start, models: Path) -> None:
+    """The server finds one in NIM_PEFT_SOURCE when it starts, and another, which comes and goes, while it runs."""
     settings = artifact_of(models, "adapter")
-    name = start(build_deployment("adapter", runtime={"type": "MultiLLM", "device": "cpu"}, **settings))
+    live = {"name": "live", "artifact": artifact_of(models, "nim-live")["model"]["artifact"]}
+    runtime = {"type": "MultiLLM", "device": "cpu", "lora": {"maxRank": 8}}
+    name = start(build_deployment("adapter", runtime=runtime, **settings))
     status = wait_until_ready(name)
     assert [model["kind"] for model in status["models"]] == ["adapter", "base"]
     for served in status["models"]:
         assert ask.complete(status["url"], served["name"], PROMPT)
+    change(name, adapters=[live])
+    kubectl.wait_until(KIND, name, NAMESPACE, lambda md: is_ready_with(md, ["live"]), timeout=120)
+    assert ask.complete(status["url"], "live", PROMPT)
+    change(name, adapters=[])
+    wait_until_gone(status["url"], "live")
+
+
+def change(name: str, **spec: Any) -> None:
+    """Edits the spec."""
+    kubectl.kubectl("patch", KIND, name, "-n", NAMESPACE, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def is_ready_with(md: Job, names: list[str]) -> bool:
+    """Tells whether every server answers to exactly these live adapters."""
+    listed = [adapter["name"] for adapter in md["status"].get("adapters") or []]
+    return kubectl.is_true(md, "Ready") and listed == names
+
+
+def wait_until_gone(url: str, model: str) -> None:
+    """Waits until a server does not know a name any more."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            ask.complete(url, model, PROMPT, max_tokens=1)
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return
+            raise
+        time.sleep(1)
+    raise AssertionError(f"{model} is still answered")
 
 
 def test_a_file_that_was_changed_in_the_store_is_never_served(start: Start, models: Path) -> None:

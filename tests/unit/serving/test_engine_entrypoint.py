@@ -1,6 +1,8 @@
 """The test engine takes NIM's variables as the real containers do, and refuses what they refuse."""
 
+import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from tests.unit.serving.engine import entrypoint
 V1 = {"NIM_MODEL_NAME": "/m", "NIM_MODEL_PROFILE": "vllm"}
 FT = {"NIM_FT_MODEL": "/m"}
 V2 = {"NIM_MODEL_PATH": "/m"}
+LOOKS = {"NIM_PEFT_SOURCE": "/p", "NIM_PEFT_REFRESH_INTERVAL": "5"}
 NATIVE = {"NIM_ENGINE_MODEL_PATH": "/model/m", "NIM_ENGINE_MODEL_NAME": "a"}
 START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
 
@@ -47,6 +50,18 @@ START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
         ),
         pytest.param({**V1, "NIM_PEFT_SOURCE": "/p"}, [], START, id="V1, no adapter there"),
         pytest.param(
+            {**V1, **LOOKS, "NIM_MAX_LORA_RANK": "8", "NIM_MAX_GPU_LORAS": "2", "NIM_MAX_CPU_LORAS": "4"},
+            [],
+            f"{START} --enable-lora --max-lora-rank 8 --max-loras 2 --max-cpu-loras 4",
+            id="V1, room for adapters that come later",
+        ),
+        pytest.param(
+            {**V2, **LOOKS, "NIM_PASSTHROUGH_ARGS": "--enable-lora --max-loras 2"},
+            ["a"],
+            f"{START} --lora-modules a=/p/a --enable-lora --max-loras 2",
+            id="V2, one adapter at once and room for others",
+        ),
+        pytest.param(
             {**V1, "NIM_FORCE_TRUST_REMOTE_CODE": "1", "NIM_TRUST_CUSTOM_CODE": "1"},
             [],
             f"{START} --trust-remote-code",
@@ -76,6 +91,9 @@ def test_variables_become_arguments(variables: dict[str, str], adapters: list[st
         pytest.param({"NIM_ENGINE_MODEL_PATH": "/m"}, "must be below /model", id="native, a model elsewhere"),
         pytest.param({"NIM_MODEL_NAME": "/m"}, "NIM_MODEL_PROFILE=vllm", id="V1 without a profile"),
         pytest.param({**V1, "NIM_TRUST_CUSTOM_CODE": "1"}, "go together", id="half the consent"),
+        pytest.param({**V1, "NIM_PEFT_REFRESH_INTERVAL": "5"}, "set both", id="looks into nothing"),
+        pytest.param({**V2, **LOOKS}, "needs --enable-lora", id="V2 that was not told to take adapters"),
+        pytest.param({**V2, **LOOKS, "NIM_MAX_GPU_LORAS": "2"}, "V2 container does not know", id="V2, limits of V1"),
     ],
 )
 def test_a_mixed_set_is_refused(variables: dict[str, str], message: str) -> None:
@@ -97,6 +115,7 @@ def test_the_engine_stays_small_unless_told_otherwise() -> None:
         ("/v1/metrics", "/metrics"),
         ("/v1/models", "/v1/models"),
         ("/health", "/unknown"),
+        ("/v1/load_lora_adapter", "/unknown"),
     ],
 )
 async def test_nim_paths_are_answered(asked: str, answered: str) -> None:
@@ -109,3 +128,28 @@ async def test_nim_paths_are_answered(asked: str, answered: str) -> None:
 
     await entrypoint.NimPaths(app)({"type": "http", "path": asked}, nothing, nothing)
     assert seen == [answered]
+
+
+async def test_a_folder_that_is_looked_into_again_and_again_says_which_adapters_there_are(tmp_path: Path) -> None:
+    calls: list[tuple[str, str]] = []
+    refused = {"broken"}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["app"] == "the framework's"
+        name = json.loads((await receive())["body"])["lora_name"]
+        calls.append((scope["path"].removeprefix("/v1/"), name))
+        await send({"type": "http.response.start", "status": 400 if name in refused else 200})
+
+    watcher = entrypoint.Watcher(app, tmp_path, 5, {"first"}, {"app": "the framework's"})
+    for name in ("first", "second", "broken"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").touch()
+    (tmp_path / "half").mkdir()
+    await watcher.look()
+    assert calls == [("load_lora_adapter", "broken"), ("load_lora_adapter", "second")]
+    (tmp_path / "first" / "adapter_config.json").unlink()
+    calls.clear()
+    refused.clear()
+    await watcher.look()
+    assert calls == [("unload_lora_adapter", "first"), ("load_lora_adapter", "broken")]
+    assert watcher.known == {"second", "broken"}

@@ -29,10 +29,10 @@ class Engine(Protocol):
     def find_folder(self, name: str, digest: str) -> Path:
         """Returns the folder to bring an adapter to; the server takes no notice of it before `load`."""
 
-    def load(self, name: str, digest: str) -> None:
-        """Makes it answer to a name with what was brought; another adapter of that name is replaced at once.
+    def load(self, name: str, digest: str) -> bool:
+        """Makes it answer to a name with what was brought, in place of another adapter of that name.
 
-        Raises AdapterNotLoaded.
+        False: it has to forget the other one first; ask again. Raises AdapterNotLoaded.
         """
 
     def unload(self, name: str) -> None:
@@ -60,7 +60,7 @@ class CallEngine:
         """Returns the folder that it will be served from."""
         return self._live / f"{name}@{digest}"
 
-    def load(self, name: str, digest: str) -> None:
+    def load(self, name: str, digest: str) -> bool:
         """Calls it. Of another adapter of that name nothing is left afterwards."""
         folder = self.find_folder(name, digest)
         is_there = name in (self.find_loaded() or {})
@@ -70,6 +70,7 @@ class CallEngine:
         for other in self._live.glob(f"{name}@*"):
             if other != folder:
                 shutil.rmtree(other)
+        return True
 
     def unload(self, name: str) -> None:
         """Calls it, then removes the files."""
@@ -98,26 +99,33 @@ class FolderEngine:
 
     def find_loaded(self) -> dict[str, str] | None:
         """Reads the names that it lists, and which artifacts were put there."""
-        entries = list_models(self._port)
-        if entries is None:
+        listed = self._list()
+        if listed is None:
             return None
-        listed = {entry["id"] for entry in entries} - self._fixed
         return {name: note.read_text() for name in listed if (note := self._note(name)).is_file()}
 
     def find_folder(self, name: str, digest: str) -> Path:
         """Returns a folder beside the one that it looks into, or the served one if the adapter is there already."""
         return self._source / name if self._is_placed(name, digest) else self._aside / f"{name}@{digest}"
 
-    def load(self, name: str, digest: str) -> None:
-        """Renames it into place; the server finds it at its next look."""
+    def load(self, name: str, digest: str) -> bool:
+        """Renames it into place; the server finds it at its next look.
+
+        A server that goes by names would keep the former adapter in memory, and answer with it under the digest of the
+        new one: so it has to miss the former folder first.
+        """
         if self._is_placed(name, digest):
-            return
+            return True
         self._note(name).unlink(missing_ok=True)
         if (self._source / name).exists():
             _move(self._source / name, self._gone(name))
+        listed = self._list()
+        if listed is None or name in listed:
+            return False
         _move(self.find_folder(name, digest), self._source / name)
         self._note(name).write_text(digest)
         shutil.rmtree(self._gone(name), ignore_errors=True)
+        return True
 
     def unload(self, name: str) -> None:
         """Renames it away; the files go when the server has forgotten the name."""
@@ -126,6 +134,10 @@ class FolderEngine:
         if name not in (self.find_loaded() or {}):
             shutil.rmtree(self._gone(name), ignore_errors=True)
             self._note(name).unlink(missing_ok=True)
+
+    def _list(self) -> set[str] | None:
+        entries = list_models(self._port)
+        return None if entries is None else {entry["id"] for entry in entries} - self._fixed
 
     def _is_placed(self, name: str, digest: str) -> bool:
         note = self._note(name)

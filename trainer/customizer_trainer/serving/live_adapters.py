@@ -16,6 +16,8 @@ from customizer_trainer.serving.engines import Engine
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
+_FORGETTING_PAUSE = 1.0
+"""Seconds until a server is asked again that has to forget an adapter before it is given its successor."""
 _FIRST_PAUSE = 2.0
 _LAST_PAUSE = 60.0
 """Seconds until an adapter is tried again: doubled from the first to the last."""
@@ -115,8 +117,9 @@ class LiveAdapters:
             task, entry.task = entry.task, None
             try:
                 entry.artifact = task.result()
-                if not _is_loaded(entry, loaded):
-                    self.engine.load(entry.wanted.name, entry.artifact.digest)
+                if not _is_loaded(entry, loaded) and not self.engine.load(entry.wanted.name, entry.artifact.digest):
+                    entry.due = self.clock() + _FORGETTING_PAUSE
+                    return
             except CustomizerError as error:
                 self._postpone(entry, problem_of(error))
                 return

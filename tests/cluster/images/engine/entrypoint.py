@@ -4,11 +4,13 @@ It stands in for the containers that production uses, so it is as strict as they
 together, or one that its generation does not know, end it at once. The engine behind is the real one.
 """
 
+import asyncio
+import json
 import os
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ PATHS = {
 }
 """Where NIM answers, and where vLLM does; a NIM does not know the latter."""
 UNKNOWN = "/unknown"
+LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
+HIDDEN = frozenset({*PATHS.values(), LOAD, UNLOAD})
 
 SHARED = frozenset(
     {
@@ -32,6 +36,7 @@ SHARED = frozenset(
         "NIM_JSONL_LOGGING",
         "NIM_LOG_LEVEL",
         "NIM_MAX_MODEL_LEN",
+        "NIM_PEFT_REFRESH_INTERVAL",
         "NIM_PEFT_SOURCE",
         "NIM_SERVED_MODEL_NAME",
     }
@@ -76,6 +81,8 @@ OF_1 = frozenset(
         "NIM_CHAT_TEMPLATE",
         "NIM_ENABLE_AUTO_TOOL_CHOICE",
         "NIM_FORCE_TRUST_REMOTE_CODE",
+        "NIM_MAX_CPU_LORAS",
+        "NIM_MAX_GPU_LORAS",
         "NIM_MAX_LORA_RANK",
         "NIM_MODEL_PROFILE",
         "NIM_TENSOR_PARALLEL_SIZE",
@@ -149,12 +156,28 @@ def build_arguments(variables: Mapping[str, str], adapters: Sequence[str]) -> li
         raise RefusedError("NIM_FORCE_TRUST_REMOTE_CODE and NIM_TRUST_CUSTOM_CODE go together")
     if trust:
         arguments.append("--trust-remote-code")
-    source = variables.get("NIM_PEFT_SOURCE")
-    if source and adapters:
-        if generation in (V1, FINE_TUNED):
-            arguments += ["--enable-lora", "--max-lora-rank", variables.get("NIM_MAX_LORA_RANK", "32")]
+    passed = shlex.split(variables.get("NIM_PASSTHROUGH_ARGS", ""))
+    return [*arguments, *_take_adapters(variables, generation, adapters, passed), *passed]
+
+
+def _take_adapters(
+    variables: Mapping[str, str], generation: Generation, adapters: Sequence[str], passed: Sequence[str]
+) -> list[str]:
+    source, interval = variables.get("NIM_PEFT_SOURCE"), variables.get("NIM_PEFT_REFRESH_INTERVAL")
+    if interval and not source:
+        raise RefusedError("NIM_PEFT_REFRESH_INTERVAL is how often NIM_PEFT_SOURCE is looked into: set both")
+    if not source or not (adapters or interval):
+        return []
+    arguments = []
+    if generation in (V1, FINE_TUNED):
+        arguments += ["--enable-lora", "--max-lora-rank", variables.get("NIM_MAX_LORA_RANK", "32")]
+        for variable, option in {"NIM_MAX_GPU_LORAS": "--max-loras", "NIM_MAX_CPU_LORAS": "--max-cpu-loras"}.items():
+            arguments += [option, variables[variable]] if variable in variables else []
+    elif "--enable-lora" not in passed:
+        raise RefusedError("NIM_PEFT_SOURCE needs --enable-lora among NIM_PASSTHROUGH_ARGS")
+    if adapters:
         arguments += ["--lora-modules", *(f"{name}={source}/{name}" for name in sorted(adapters))]
-    return arguments + shlex.split(variables.get("NIM_PASSTHROUGH_ARGS", ""))
+    return arguments
 
 
 def make_small(arguments: Sequence[str]) -> list[str]:
@@ -164,11 +187,78 @@ def make_small(arguments: Sequence[str]) -> list[str]:
     return [*arguments, *(word for word in added if word is not None)]
 
 
+def find_adapters(source: Path) -> set[str]:
+    """Returns the names of the adapters that lie in a folder."""
+    return {path.parent.name for path in source.glob("*/adapter_config.json")}
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Keeps the engine's adapters as a folder has them: like a NIM, it goes by their names.
+
+    It asks the engine behind `app` by vLLM's own calls, which a NIM does not show to others.
+    """
+
+    app: App
+    source: Path
+    seconds: float
+    known: set[str]
+    context: Scope = field(default_factory=dict)
+    """What the web framework puts into every request."""
+
+    async def run(self) -> None:
+        """Looks again and again."""
+        while True:
+            await asyncio.sleep(self.seconds)
+            await self.look()
+
+    async def look(self) -> None:
+        """Unloads what is gone and loads what is new."""
+        found = await asyncio.to_thread(find_adapters, self.source)
+        for name in sorted(self.known - found):
+            await self._call(UNLOAD, {"lora_name": name})
+            self.known.discard(name)
+        for name in sorted(found - self.known):
+            # What cannot be loaded is tried again at the next look.
+            if await self._call(LOAD, {"lora_name": name, "lora_path": str(self.source / name)}):
+                self.known.add(name)
+
+    async def _call(self, path: str, body: dict[str, str]) -> bool:
+        statuses: list[int] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+        async def send(message: Any) -> None:
+            statuses.extend([message["status"]] if "status" in message else [])
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers}
+        defaults = {"http_version": "1.1", "scheme": "http", "root_path": "", "query_string": b"", "client": None}
+        await self.app({**defaults, "server": None, **self.context, **scope}, receive, send)
+        return statuses == [200]
+
+
+def build_watcher(app: App, variables: Mapping[str, str]) -> Watcher | None:
+    """Returns what looks for adapters; None if nobody is to."""
+    interval, source = variables.get("NIM_PEFT_REFRESH_INTERVAL"), Path(variables.get("NIM_PEFT_SOURCE", ""))
+    return Watcher(app, source, float(interval), set(_read_modules(sys.argv))) if interval else None
+
+
+def _read_modules(arguments: Iterable[str]) -> list[str]:
+    """Returns the names of the adapters that the engine was started with."""
+    found = [argument.partition("=") for argument in arguments]
+    source = os.environ.get("NIM_PEFT_SOURCE", "")
+    return [name for name, equals, path in found if equals and path == f"{source}/{name}"]
+
+
 class NimPaths:
     """Middleware that answers where NIM does, so that its probes and its monitoring find what they look for."""
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.watcher = build_watcher(app, os.environ)
+        self._task: asyncio.Task[None] | None = None
 
     async def __call__(
         self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -176,20 +266,24 @@ class NimPaths:
         """Passes a request on under the path that vLLM knows."""
         if scope["type"] == "http":
             path = scope["path"]
-            scope["path"] = PATHS.get(path, UNKNOWN if path in PATHS.values() else path)
+            scope["path"] = PATHS.get(path, UNKNOWN if path in HIDDEN else path)
+        elif scope["type"] == "lifespan" and self.watcher is not None and self._task is None:
+            self.watcher.context = {name: scope[name] for name in ("app", "state") if name in scope}
+            self._task = asyncio.create_task(self.watcher.run())
         await self.app(scope, receive, send)
 
 
 def main() -> None:
     """Becomes the server."""
     source = Path(os.environ.get("NIM_PEFT_SOURCE", "/nonexistent"))
-    adapters = [folder.name for folder in source.iterdir() if folder.is_dir()] if source.is_dir() else []
     try:
-        arguments = make_small([*build_arguments(os.environ, adapters), *sys.argv[1:]])
+        arguments = make_small([*build_arguments(os.environ, sorted(find_adapters(source))), *sys.argv[1:]])
     except RefusedError as error:
         sys.exit(f"engine: {error}")
     environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     environment.setdefault("OMP_NUM_THREADS", str(min(4, len(os.sched_getaffinity(0)))))
+    if "NIM_PEFT_REFRESH_INTERVAL" in os.environ:
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     os.execve(sys.executable, [sys.executable, "-m", SERVER, *arguments], environment)
 
 

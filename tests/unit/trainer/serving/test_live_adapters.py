@@ -1,7 +1,7 @@
 """What a sidecar does to a server, step by step; the server is one that keeps its promises and forgets on restart."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +203,18 @@ def test_nothing_is_settled_before_the_server_answers(tmp_path: Path) -> None:
     assert not sidecar.adapters.is_settled
 
 
+def follow(sidecar: Sidecar, digest: str, until: Callable[[], bool]) -> AdapterReport:
+    """Steps until something holds while another artifact is wished; returns what is told of it."""
+    wish = Wish(adapters=[AdapterInput(name="french", artifact=ArtifactInput(uri=f"s3://bucket/{digest}"))])
+    end = time.monotonic() + PATIENCE
+    report = sidecar.adapters.step(wish)
+    while not until():
+        assert time.monotonic() < end
+        sidecar.disk.now += 1
+        report = sidecar.adapters.step(wish)
+    return told(report)["french"]
+
+
 def test_a_folder_gets_whole_adapters_only_and_loses_them_when_they_are_forgotten(server: Vllm, tmp_path: Path) -> None:
     source = tmp_path / "adapters"
     source.mkdir()
@@ -217,8 +229,14 @@ def test_a_folder_gets_whole_adapters_only_and_loses_them_when_they_are_forgotte
     assert told(sidecar.adapters.step(wish))["french"].state == "Loading"
     server.loaded["french"] = str(source / "french")
     assert told(sidecar.adapters.step(wish))["french"].state == "Loaded"
-    sidecar.settle(french="s3://bucket/two")
+    follow(sidecar, "two", until=lambda: not (source / "french").exists())
+    report = follow(sidecar, "two", until=lambda: sidecar.disk.brought[-1].endswith("two"))
+    assert (report.state, (source / "french").exists()) == ("Loading", False)
+    del server.loaded["french"]
+    follow(sidecar, "two", until=(source / "french").exists)
     assert (source / "french" / "weights").read_text() == "two"
+    server.loaded["french"] = str(source / "french")
+    assert follow(sidecar, "two", until=lambda: True).state == "Loaded"
     sidecar.adapters.step(Wish())
     assert not (source / "french").exists()
     del server.loaded["french"]
