@@ -55,6 +55,9 @@ def e2e() -> None:
 _SECOND_CHANCE = ("--reruns=1", "-rR")
 """Real servers on a machine that others share: what fails is run once more, and the summary names it."""
 
+_TWO_AT_A_TIME = ("--numprocesses=2", "--dist=loadfile")
+"""Tests of real servers and trainings wait a lot, and most compute on one core. A file's tests share what they made."""
+
 LEVELS: dict[str, Callable[[], None]] = {level.__name__: level for level in (lint, unit, api, train, e2e)}
 
 
@@ -72,7 +75,7 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
         "--cov",
         "--cov-report=",
         "--durations=5",
-        *(() if level == "unit" else _SECOND_CHANCE),
+        *(() if level == "unit" else (*_SECOND_CHANCE, *_TWO_AT_A_TIME)),
     ]
     call(*command, COVERAGE_FILE=str(REPORTS / f".coverage.{level}.{environment}"), **variables)
 

@@ -11,8 +11,8 @@ import pytest
 from tests.demo import tickets
 from tests.support import kubectl, storage
 
-NAMESPACE = "e2e"
-BUCKET = "e2e"
+NAMESPACE = BUCKET = f"e2e-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+"""One for each process that runs tests."""
 Job = dict[str, Any]
 
 
