@@ -8,6 +8,7 @@ from pydantic import Field
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.base import Model
 from customizer_contract.errors import Reason
+from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_contract.serving import ArtifactInput
 
 SIDECAR_PORT = 8085
@@ -53,11 +54,13 @@ class Wish(Model):
     adapters: list[AdapterInput] = []
     """All the adapters that shall be served beside what was staged; others are unloaded."""
     probe: ProbeInput | None = None
+    evaluation: EvaluationInput | None = None
+    """Asked of one replica of a version only."""
 
     @property
     def digest(self) -> str:
-        """sha256 of the wish: tells whether a sidecar has read the newest one."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """sha256 of what all replicas are told: tells whether a sidecar has read the newest wish."""
+        return hashlib.sha256(self.model_copy(update={"evaluation": None}).to_json().encode()).hexdigest()
 
 
 class AdapterReport(Model):
@@ -96,3 +99,5 @@ class SidecarReport(Model):
     """Names that the server lists; None while it does not answer."""
     probe: ProbeReport | None = None
     """None: not asked yet."""
+    evaluation: EvaluationReport | None = None
+    """None: nothing is asked, or nothing was answered yet."""

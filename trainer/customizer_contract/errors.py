@@ -39,6 +39,7 @@ class Reason(StrEnum):
     ARTIFACT_INVALID = "ArtifactInvalid"
     ADAPTER_INCOMPATIBLE = "AdapterIncompatible"
     ADAPTER_NOT_LOADED = "AdapterNotLoaded"
+    EVALUATION_FAILED = "EvaluationFailed"
     DEVICE_UNAVAILABLE = "DeviceUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     GPU_OUT_OF_MEMORY = "GpuOutOfMemory"
@@ -187,6 +188,12 @@ CATALOGUE: dict[Reason, Entry] = {
     Reason.ADAPTER_NOT_LOADED: Entry(
         "The server does not take an adapter.",
         "Read the server's log; it is tried again meanwhile.",
+        ExitCode.UNAVAILABLE,
+        retryable=True,
+    ),
+    Reason.EVALUATION_FAILED: Entry(
+        "A server does not answer the questions of spec.evaluation.",
+        "Read the server's log; it is asked again meanwhile.",
         ExitCode.UNAVAILABLE,
         retryable=True,
     ),

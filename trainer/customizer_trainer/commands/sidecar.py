@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from customizer_contract.serving import API_KEY, LoraServer, Serving, SidecarInp
 from customizer_trainer.serving.artifacts import Artifact, read_artifact
 from customizer_trainer.serving.compatibility import check_layers, check_manifest, check_settings
 from customizer_trainer.serving.engines import CallEngine, FolderEngine, list_models
+from customizer_trainer.serving.evaluator import Evaluator, evaluate
 from customizer_trainer.serving.live_adapters import LiveAdapters
 from customizer_trainer.serving.prober import Prober
 from customizer_trainer.serving.report_server import ReportServer
@@ -40,11 +41,13 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     adapters = build_adapters(serving, serving.sidecar, store)
     prober = Prober(serving.sidecar.port, time.monotonic)
+    evaluator = Evaluator(partial(evaluate, serving.sidecar.port, S3(serving.storage)), time.monotonic)
     server = ReportServer(port)
     before, looked = None, 0.0
     while not stop.wait(_PAUSE_SECONDS):
         wish = read_wish(wish_file)
-        if wish == before and adapters.is_at_rest and prober.is_at_rest and time.monotonic() - looked < _REST_SECONDS:
+        is_at_rest = adapters.is_at_rest and prober.is_at_rest and evaluator.is_at_rest
+        if wish == before and is_at_rest and time.monotonic() - looked < _REST_SECONDS:
             continue
         before, looked = wish, time.monotonic()
         if wish is None:
@@ -53,8 +56,11 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
         else:
             report = adapters.step(wish)
             found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
-            report = report.model_copy(update={"probe": found, "models": list_names(serving.sidecar.port)})
+            evaluated = evaluator.step(wish.evaluation, may_ask=adapters.is_settled and prober.has_passed)
+            told = {"probe": found, "evaluation": evaluated, "models": list_names(serving.sidecar.port)}
+            report = report.model_copy(update=told)
             server.show(report, is_ready=adapters.is_settled and prober.has_passed)
+    evaluator.close()
     adapters.close()
     server.close()
     return Result(command="sidecar")

@@ -43,7 +43,7 @@ def test_an_answer_holds_the_text_or_matches_the_pattern(expected: Any, passed: 
 
 
 def test_prompts_and_conversations_have_their_endpoints(server: Vllm) -> None:
-    assert put_question(server.port, build()).answer == "base: Paris"
+    assert put_question(server.port, build()).answer == "Paris"
     messages = [{"role": "user", "content": "The capital?"}]
     assert put_question(server.port, build(prompt=None, messages=messages)).answer == "Paris"
 
@@ -82,7 +82,7 @@ def test_a_server_is_ready_once_it_has_passed_and_until_it_starts_anew(server: V
     prober, probe = Prober(server.port, clock), build(expectedText="Paris")
     server.says = "Rome"
     assert settle(prober, probe, (1, "")) == ProbeReport(
-        passed=False, answer="base: Rome", message="The answer does not hold 'Paris'."
+        passed=False, answer="Rome", message="The answer does not hold 'Paris'."
     )
     assert not prober.has_passed
     server.says = "Paris"

@@ -15,6 +15,10 @@ class Vllm:
         self.refuses: set[str] = set()
         self.says = "Paris"
         self.key: str | None = None
+        self.answers: dict[str, str] = {}
+        """What it says to a certain prompt, or to the last words of a conversation."""
+        self.limit = 1000
+        """The longest prompt that it takes."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -32,7 +36,7 @@ class Vllm:
         self._server.shutdown()
         self._server.server_close()
 
-    def list(self) -> dict[str, Any]:
+    def list_models(self) -> dict[str, Any]:
         """Answers `/v1/models`."""
         adapters = [{"id": name, "root": path, "parent": "base"} for name, path in self.loaded.items()]
         return {"data": [{"id": "base", "root": "/model-store/model", "parent": None}, *adapters]}
@@ -50,22 +54,43 @@ class Vllm:
         self.loaded[name] = body["lora_path"]
         return 200
 
+    def complete(self, prompt: str | list[int]) -> tuple[int, dict[str, Any]]:
+        """Answers `/v1/completions`. The loss of a token is its number: the place of its letter in the alphabet."""
+        if len(prompt) > self.limit:
+            return 400, {"error": "too long"}
+        if isinstance(prompt, str):
+            return 200, {"choices": [{"text": self.answers.get(prompt, self.says)}]}
+        told = [{str(token): {"logprob": -float(token)}} for token in prompt]
+        return 200, {"choices": [{"text": "", "prompt_logprobs": [None, *told[1:]]}]}
+
+    def tokenize(self, body: dict[str, Any]) -> list[int]:
+        """Makes a token of each letter; 0 opens a prompt, and turns of a conversation end with 99."""
+        if "prompt" in body:
+            letters = [ord(letter) - ord("a") + 1 for letter in body["prompt"]]
+            return [0, *letters] if body.get("add_special_tokens", True) else letters
+        turns = [[*(ord(letter) - ord("a") + 1 for letter in turn["content"]), 99] for turn in body["messages"]]
+        opening = [98] * len(turns) + ([98] if body["add_generation_prompt"] else [])
+        return [token for at, start in enumerate(opening) for token in (start, *(turns[at] if at < len(turns) else []))]
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self._is_allowed():
-                    self._answer(200, server.list())
+                    self._answer(200, server.list_models())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if not self._is_allowed():
                     return
                 if self.path == "/v1/completions":
-                    self._answer(200, {"choices": [{"text": f"{body['model']}: {server.says}"}]})
+                    self._answer(*server.complete(body["prompt"]))
                 elif self.path == "/v1/chat/completions":
-                    self._answer(200, {"choices": [{"message": {"content": server.says}}]})
+                    said = server.answers.get(body["messages"][-1]["content"], server.says)
+                    self._answer(200, {"choices": [{"message": {"content": said}}]})
+                elif self.path == "/tokenize":
+                    self._answer(200, {"tokens": server.tokenize(body)})
                 else:
                     self._answer(server.call(self.path.rpartition("/")[2], body), {"said": "something"})
 

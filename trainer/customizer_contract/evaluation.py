@@ -1,0 +1,60 @@
+"""The held-out questions that a server is asked after it has started, and how many it answers as it should."""
+
+import hashlib
+from typing import Literal
+
+from pydantic import Field
+
+from customizer_contract.base import Model
+from customizer_contract.errors import Reason
+from customizer_contract.sources import S3_URI_PATTERN
+
+Metric = Literal["ExactMatch", "Contains", "Loss"]
+
+
+class EvaluationInput(Model):
+    """What a server is asked, once."""
+
+    occasion: str
+    """Tells versions, and times, apart: the same questions on another occasion are asked anew."""
+    model: str
+    uri: str = Field(pattern=S3_URI_PATTERN)
+    part: Literal["All", "Validation"] = "All"
+    """Validation: it is a folder of training data, of which the files count whose names say validation."""
+    prompt_template: str | None = None
+    """Two columns as `{column} {column}`; the last one is the expected answer."""
+    metric: Metric
+    max_samples: int
+    max_tokens: int
+    timeout_seconds: int
+    """For each question."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that is asked: tells what a report is about."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+class EvaluationReport(Model):
+    """How a server has answered."""
+
+    question: str
+    """Digest of what was asked."""
+    score: float | None = None
+    """The share of right answers, from 0 to 1; of Loss, the mean cross-entropy of a token, which is better the lower.
+    None: not known yet."""
+    samples: int = 0
+    """Samples that the score is about."""
+    refused: int = 0
+    """Samples of these that the server did not take; they count as wrong."""
+    dataset_digest: str | None = None
+    """sha256 over the files that the samples were taken from."""
+    reason: Reason | None = None
+    """Why there is no score; it is tried again."""
+    message: str | None = None
+    """One or two sentences: what is wrong."""
+
+
+def is_better_lower(metric: Metric) -> bool:
+    """Tells whether of two scores the lower one is the better."""
+    return metric == "Loss"
