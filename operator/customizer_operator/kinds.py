@@ -22,8 +22,7 @@ from customizer_operator.plan.plan import (
 from customizer_operator.plan.serving import ask_about_deployment, plan_deployment
 from customizer_operator.plan.serving_adapters import find_adapter_jobs
 from customizer_operator.plan.serving_companions import COMPANIONS
-from customizer_operator.plan.serving_decision import find_job
-from customizer_operator.plan.serving_target import is_meant
+from customizer_operator.plan.serving_target import find_job, is_meant
 from customizer_operator.settings import Settings
 
 

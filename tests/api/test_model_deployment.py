@@ -20,6 +20,7 @@ KIND = "modeldeployments"
 ADDRESS = "127.0.0.78"
 ARTIFACT = {"artifact": {"uri": "s3://bucket/out"}}
 BASE = {"s3": {"uri": "s3://bucket/model"}}
+HELD_OUT = {"dataset": {"s3": {"uri": "s3://bucket/held-out.jsonl"}}}
 
 
 def deployment(name: str = "bot", **spec: Any) -> Object:
@@ -35,6 +36,11 @@ def deployment(name: str = "bot", **spec: Any) -> Object:
 def runtime(**parts: Any) -> Object:
     """A spec with a runtime of its own; VLLM unless it says otherwise."""
     return {"runtime": {"type": "VLLM", **parts}}
+
+
+def canary(metric: str = "ExactMatch", **parts: Any) -> Object:
+    """A spec whose versions are tried by a canary."""
+    return {"evaluation": {**HELD_OUT, "metric": metric}, "rollout": {"strategy": "Canary", **parts}}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,14 @@ def runtime(**parts: Any) -> Object:
         ({"adapters": [{"name": "a", **ARTIFACT}] * 2, **runtime(lora={})}, "Duplicate value"),
         ({"probe": {"expectedText": "a"}}, "exactly one of prompt and messages"),
         ({"probe": {"prompt": "a", "expectedText": "a", "expectedPattern": "a"}}, "exclude one another"),
+        ({"evaluation": {}}, "name what is asked in evaluation.dataset"),
+        ({"evaluation": {**HELD_OUT, "metric": "Loss"}, **runtime(type="MultiLLM")}, "metric Loss needs a server"),
+        ({"rollout": {"strategy": "Canary"}}, "a canary is judged by its score: add evaluation"),
+        ({"rollout": {"minimumScore": 0.5}}, "go with strategy: Canary"),
+        (canary(compareWith="None"), "nothing decides about a canary"),
+        (canary(minimumScore=1.5), "should be less than or equal to 1"),
+        (canary(metric="Loss", minimumScore=0.5), "a loss is better the lower: give rollout.maximumLoss"),
+        (canary(maximumLoss=2.5), "maximumLoss goes with evaluation.metric Loss"),
         ({"replicas": -1}, "should be greater than or equal to 0"),
         ({"sufix": True}, "unknown field"),
     ],

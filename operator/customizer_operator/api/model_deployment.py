@@ -18,6 +18,13 @@ from customizer_operator.api.common import (
 )
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
 from customizer_operator.api.model_adapters import Adapter, AdapterStatus, PublishedArtifact
+from customizer_operator.api.model_evaluation import (
+    EVALUATION_RULES,
+    Evaluation,
+    EvaluationStatus,
+    Rollout,
+    RolloutStatus,
+)
 from customizer_operator.api.model_probe import Probe, ProbeStatus
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
@@ -86,6 +93,10 @@ class ServingSettings(Placement):
     """The server."""
     probe: Probe | None = None
     """A question that every server must answer before requests are sent to it."""
+    evaluation: Evaluation | None = None
+    """Held-out questions that one server of each version is asked, once."""
+    rollout: Rollout | None = None
+    """How another version takes over. Default: servers are replaced one by one."""
     object_storage: ObjectStorage | None = None
     """How S3 is reached. Default: as the job in customizationJobRef does."""
     replicas: int = Field(1, ge=0, le=1000)
@@ -117,6 +128,8 @@ class ServingSettings(Placement):
     network_policy: NetworkPolicy | None = None
     """Shuts the servers off from everybody who is not named. Default: the namespace's own policies alone."""
 
+    cel_rules: ClassVar[tuple[CelRule, ...]] = EVALUATION_RULES
+
 
 class ModelDeploymentSpec(ServingSettings):
     """What is served, by what, and where."""
@@ -131,6 +144,11 @@ class ModelDeploymentSpec(ServingSettings):
     """LoRA adapters of the served model. They come and go without a restart; runtime.lora makes room for them."""
 
     cel_rules = (
+        *ServingSettings.cel_rules,
+        CelRule(
+            "!has(self.evaluation) || has(self.evaluation.dataset) || has(self.model.customizationJobRef)",
+            "name what is asked in evaluation.dataset: only a customizationJobRef leads to a validation set",
+        ),
         CelRule(
             "!has(self.adapters) || size(self.adapters) == 0 || has(self.runtime.lora)",
             "adapters need a server that takes them: add runtime.lora, {} is enough",
@@ -168,8 +186,12 @@ class ModelDeploymentStatus(Model):
     """One entry for each of spec.adapters."""
     probe: ProbeStatus | None = None
     """How the servers have answered spec.probe."""
+    evaluation: EvaluationStatus | None = None
+    """How the served version has answered spec.evaluation."""
+    rollout: RolloutStatus | None = None
+    """The newest version that was tried by a canary."""
     artifact: ArtifactReference | None = None
-    """The verified artifact; absent for a base model."""
+    """The artifact that is served, verified; absent for a base model."""
     replicas: int | None = None
     """Replicas that exist."""
     ready_replicas: int | None = None

@@ -13,8 +13,7 @@ from customizer_operator.objects.training import build_training
 from customizer_operator.plan.placement import find_mesh
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.serving import plan_deployment
-from customizer_operator.plan.serving_decision import find_job
-from customizer_operator.plan.serving_target import Target, find_target
+from customizer_operator.plan.serving_target import Target, find_job, find_target
 
 NOT_YET_GIVEN = "00000000-0000-0000-0000-000000000000"
 """Stands for the uid that the apiserver gives."""

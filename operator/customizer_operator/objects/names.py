@@ -2,6 +2,8 @@
 
 from customizer_operator.api.base import API_VERSION, ATTEMPT_LABEL, JOB_LABEL, Metadata, Object
 
+COMPONENT_LABEL = "app.kubernetes.io/component"
+"""What an object of ours, or a pod of it, is for."""
 _PART_OF = "customizer"
 
 
@@ -30,7 +32,7 @@ def build_labels(owner_label: str, owner: str, component: str) -> dict[str, str]
     return {
         "app.kubernetes.io/name": _PART_OF,
         "app.kubernetes.io/instance": owner,
-        "app.kubernetes.io/component": component,
+        COMPONENT_LABEL: component,
         "app.kubernetes.io/managed-by": "customizer-operator",
         owner_label: owner,
     }

@@ -42,6 +42,8 @@ from customizer_operator.objects.serving_sidecar import build_key, build_sidecar
 
 DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
 """sha256 of the spec that the operator gave the Deployment: tells whether it is the newest."""
+VERSION_ANNOTATION = f"{GROUP}/version"
+"""sha256 of the pods that a Deployment makes: tells what is served, whatever the number of servers."""
 
 _TEMPLATE_ANNOTATION = f"{GROUP}/chat-template"
 """The chat template, on the pods whose server reads it; a changed one rolls them."""
@@ -103,11 +105,12 @@ def build_servers(
     }
     if wanted.annotations:
         service["metadata"]["annotations"] = dict(wanted.annotations)
+    annotations = {DIGEST_ANNOTATION: digest, VERSION_ANNOTATION: _digest_pods(spec["template"])}
     return [
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {**build_metadata(deployment, name, SERVER), "annotations": {DIGEST_ANNOTATION: digest}},
+            "metadata": {**build_metadata(deployment, name, SERVER), "annotations": annotations},
             "spec": {"replicas": replicas, **spec},
         },
         {"apiVersion": "v1", "kind": "Service", **service},
@@ -130,6 +133,12 @@ def find_digest(item: Object) -> str | None:
     """Returns the digest of the spec that the operator gave a Deployment."""
     annotations: dict[str, str] = item["metadata"].get("annotations") or {}
     return annotations.get(DIGEST_ANNOTATION)
+
+
+def find_version(item: Object) -> str | None:
+    """Returns the version that a Deployment serves."""
+    annotations: dict[str, str] = item["metadata"].get("annotations") or {}
+    return annotations.get(VERSION_ANNOTATION)
 
 
 def find_stage_image(item: Object) -> str | None:
@@ -254,3 +263,9 @@ def _probe(path: str, *, period: int, failures: int) -> Object:
 
 def _digest(value: Object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_pods(template: Object) -> str:
+    """Leaves out the images of our own containers: another release of ours brings the same weights."""
+    ours = [{**container, "image": None} for container in template["spec"]["initContainers"]]
+    return _digest({**template, "spec": {**template["spec"], "initContainers": ours}})

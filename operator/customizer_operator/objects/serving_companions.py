@@ -5,7 +5,8 @@ from customizer_operator.api.base import DEPLOYMENT_LABEL, Object
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Peer, ServiceMonitor
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_scaling import Autoscaling
-from customizer_operator.objects.serving_pods import SERVER, build_metadata
+from customizer_operator.objects.names import COMPONENT_LABEL
+from customizer_operator.objects.serving_pods import CANARY, SERVER, build_metadata
 from customizer_operator.objects.serving_sidecar import needs_sidecar
 
 PORT_NAME = "api"
@@ -19,7 +20,7 @@ _VLLM_METRIC = "vllm:kv_cache_usage_perc"
 
 def build_selector(deployment: ModelDeployment) -> dict[str, str]:
     """Returns the labels by which the servers' pods are found."""
-    return {DEPLOYMENT_LABEL: deployment.metadata.name, "app.kubernetes.io/component": SERVER}
+    return {DEPLOYMENT_LABEL: deployment.metadata.name, COMPONENT_LABEL: SERVER}
 
 
 def build_companions(deployment: ModelDeployment, metrics_path: str) -> list[Object]:
@@ -107,11 +108,17 @@ def _build_network_policy(deployment: ModelDeployment, policy: NetworkPolicy) ->
     if needs_sidecar(deployment):
         rules.append({"from": peers[:1], "ports": [{"port": SIDECAR_PORT, "protocol": "TCP"}]})
     spec: Object = {
-        "podSelector": {"matchLabels": build_selector(deployment)},
+        "podSelector": _build_pod_selector(deployment),
         "policyTypes": ["Ingress"],
         "ingress": rules,
     }
     return _build(deployment, "networking.k8s.io/v1", "NetworkPolicy", spec)
+
+
+def _build_pod_selector(deployment: ModelDeployment) -> Object:
+    """Means the servers, and a canary as well."""
+    component: Object = {"key": COMPONENT_LABEL, "operator": "In", "values": [SERVER, CANARY]}
+    return {"matchLabels": {DEPLOYMENT_LABEL: deployment.metadata.name}, "matchExpressions": [component]}
 
 
 def _build_peer(peer: Peer) -> Object:

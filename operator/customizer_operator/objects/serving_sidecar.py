@@ -31,8 +31,9 @@ _NIM_MODULES = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj
 def needs_sidecar(deployment: ModelDeployment) -> bool:
     """Tells whether there is something to do beside a server while it runs."""
     runtime = deployment.spec.runtime
+    is_asked = deployment.spec.probe is not None or deployment.spec.evaluation is not None
     # Nobody but the sidecar can ask a server that wants a key: the operator reads no Secrets.
-    return runtime.lora is not None or runtime.api_key_secret_ref is not None or deployment.spec.probe is not None
+    return runtime.lora is not None or runtime.api_key_secret_ref is not None or is_asked
 
 
 def build_key(runtime: Runtime) -> list[Object]:

@@ -9,7 +9,7 @@ from customizer_operator.api.model_deployment import ModelDeployment, ModelDeplo
 from customizer_operator.api.serving_reasons import ServingCondition, ServingReason
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.serving import build_url
-from customizer_operator.objects.serving_pods import SERVER, VERIFY
+from customizer_operator.objects.serving_pods import CANARY, SERVER, VERIFY
 from customizer_operator.plan.conditions import Finding, date_conditions, find_changes
 from customizer_operator.plan.plan import (
     DEPLOYMENT,
@@ -19,16 +19,18 @@ from customizer_operator.plan.plan import (
     Plan,
     Question,
 )
-from customizer_operator.plan.serving_adapters import Adapters, plan_adapters
+from customizer_operator.plan.serving_adapters import Adapters, Fleet, plan_adapters
 from customizer_operator.plan.serving_companions import (
     ask_about_resources,
 )
 from customizer_operator.plan.serving_conditions import Outlook, Report, report
 from customizer_operator.plan.serving_decision import Decision, decide
+from customizer_operator.plan.serving_evaluation import Evaluated, plan_evaluation
 from customizer_operator.plan.serving_obstacles import list_names
 from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
 from customizer_operator.plan.serving_reports import ask_for_reports
+from customizer_operator.plan.serving_trial import Trial, find_leftover
 from customizer_operator.plan.serving_verification import Unknown
 
 _SOON_SECONDS = 3.0
@@ -38,6 +40,8 @@ _LATER_SECONDS = 30.0
 _TOLD = (
     ServingCondition.ARTIFACT_VERIFIED,
     ServingCondition.ADAPTERS_READY,
+    ServingCondition.EVALUATED,
+    ServingCondition.PROMOTED,
     ServingCondition.READY,
     ServingCondition.STALLED,
 )
@@ -52,10 +56,10 @@ def ask_about_deployment(observed: Observed) -> Sequence[Question]:
         for resource, name in list_names(observed.subject)
         if observed.named(resource, name) is None
     ]
-    waiting = [*ask_about_pods(observed, SERVER), *ask_about_pods(observed, VERIFY)]
+    waiting = [question for component in (SERVER, CANARY, VERIFY) for question in ask_about_pods(observed, component)]
     resources = ask_about_resources(observed.subject)
-    pods = find_pods(observed, SERVER)
-    return [*ask_for_models(pods), *ask_for_reports(pods), *names, *resources, *waiting]
+    pods, canaries = find_pods(observed, SERVER), find_pods(observed, CANARY)
+    return [*ask_for_models(pods), *ask_for_reports([*pods, *canaries]), *names, *resources, *waiting]
 
 
 def plan_deployment(observed: Observed, images: Images) -> Plan:
@@ -71,20 +75,24 @@ def plan_deployment(observed: Observed, images: Images) -> Plan:
     if server is not None:
         names = [model.name for model in decision.models]
         replicas = count_replicas(observed, server, pods, names, decision.spec_digest, is_newest=decision.is_settled)
-    trouble = find_refusal(observed) or _find_trouble(observed, decision, server, replicas)
+    trial = decision.trial or Trial()
+    trouble = find_refusal(observed) or trial.trouble or _find_trouble(observed, decision, server, replicas)
     wanted = replicas.wanted if replicas else deployment.spec.replicas
-    taken = [model.name for model in decision.models]
-    adapters = plan_adapters(observed, deployment, pods, decision.storage, taken, wanted)
-    told = report(Outlook(decision.found, replicas, trouble, adapters))
-    status = _build_status(observed, deployment, decision, replicas, adapters, told)
+    is_current = replicas is not None and replicas.all_answer and replicas.wanted > 0
+    evaluated = plan_evaluation(observed, deployment, decision.version if is_current else None, pods)
+    asked = trial.asked or (evaluated.asked if evaluated else {})
+    fleet = Fleet(pods, [model.name for model in decision.models], decision.storage, wanted, asked)
+    adapters = plan_adapters(observed, deployment, fleet)
+    told = report(Outlook(decision.found, replicas, trouble, adapters, evaluated, decision.trial))
+    status = _build_status(observed, deployment, decision, replicas, adapters, evaluated, told)
     return Plan(
         create=decision.create,
         apply=decision.apply,
-        annotate=adapters.annotate if adapters else (),
-        delete=decision.delete,
+        annotate=(*(adapters.annotate if adapters else ()), *trial.annotate),
+        delete=(*decision.delete, *find_leftover(observed, decision.trial)),
         events=_find_events(deployment, status),
         status=status.model_dump(mode="json", by_alias=True, exclude_none=True),
-        requeue_after=_next_look(told, replicas),
+        requeue_after=_next_look(told, replicas, evaluated),
     )
 
 
@@ -108,8 +116,10 @@ def _build_status(
     decision: Decision,
     replicas: Replicas | None,
     adapters: Adapters | None,
+    evaluated: Evaluated | None,
     told: Report,
 ) -> ModelDeploymentStatus:
+    kept = deployment.status.rollout if deployment.status else None
     before = (deployment.status.conditions if deployment.status else None) or []
     return ModelDeploymentStatus(
         observed_generation=deployment.metadata.generation,
@@ -120,6 +130,8 @@ def _build_status(
         models=list(decision.models) or None,
         adapters=list(adapters.statuses) or None if adapters else None,
         probe=adapters.probe if adapters else None,
+        evaluation=evaluated.status if evaluated else None,
+        rollout=decision.trial.status if decision.trial else kept,
         artifact=decision.artifact,
         replicas=replicas.existing if replicas else 0,
         ready_replicas=replicas.answering if replicas else 0,
@@ -133,6 +145,7 @@ def _find_events(deployment: ModelDeployment, status: ModelDeploymentStatus) -> 
     for change in find_changes(before, status.conditions or []):
         is_bad = (change.status == "True") == (change.type == ServingCondition.STALLED)
         worth_telling = change.status == "True" or (change.type == ServingCondition.ARTIFACT_VERIFIED and is_bad)
+        worth_telling = worth_telling and change.reason != ServingReason.AS_EXPECTED
         if change.type in _TOLD and worth_telling and change.status != "Unknown":
             warns = change.type == ServingCondition.STALLED or change.status == "False"
             occasion = change.last_transition_time.isoformat()
@@ -140,9 +153,11 @@ def _find_events(deployment: ModelDeployment, status: ModelDeploymentStatus) -> 
     return tuple(events)
 
 
-def _next_look(told: Report, replicas: Replicas | None) -> float | None:
+def _next_look(told: Report, replicas: Replicas | None, evaluated: Evaluated | None) -> float | None:
     if told.state == "Waiting" and replicas is None:
         return None
+    if evaluated is not None and evaluated.asked:
+        return _SOON_SECONDS
     settled = told.state in ("Ready", "Stopped") or (told.state == "Failed" and replicas is None)
     return _LATER_SECONDS if settled else _SOON_SECONDS
 

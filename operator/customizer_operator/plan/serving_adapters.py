@@ -1,7 +1,7 @@
 """What running servers are told by way of their sidecars - adapters and the probe - and what these tell of them."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -13,6 +13,7 @@ from customizer_contract.adapters import (
     SidecarReport,
     Wish,
 )
+from customizer_contract.evaluation import EvaluationInput
 from customizer_contract.serving import ArtifactInput
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import ObjectStorage
@@ -63,6 +64,21 @@ class Adapters:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """Servers that are told the same."""
+
+    pods: Sequence[Pod]
+    names: Sequence[str]
+    """Names of the models that they were started with, the tuned one first."""
+    storage: ObjectStorage | None
+    """The store that they read, where that is known."""
+    replicas: int
+    """How many there should be."""
+    asked: Mapping[str, EvaluationInput] = field(default_factory=dict)
+    """What single ones are asked, by the uid of the pod."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Wished:
     """An adapter of the spec, and where it is, if that is known."""
 
@@ -79,30 +95,25 @@ def find_adapter_jobs(subject: Object) -> list[str]:
     return [adapter["customizationJobRef"]["name"] for adapter in adapters if adapter.get("customizationJobRef")]
 
 
-def plan_adapters(
-    observed: Observed,
-    deployment: ModelDeployment,
-    pods: Sequence[Pod],
-    storage: ObjectStorage | None,
-    taken: Sequence[str],
-    replicas: int,
-) -> Adapters | None:
-    """Decides about adapters and probe; None if nothing is asked of servers while they run.
-
-    `storage` is the store that the servers read, `taken` the names that the servers were started with.
-    """
+def plan_adapters(observed: Observed, deployment: ModelDeployment, fleet: Fleet) -> Adapters | None:
+    """Decides about adapters and probe; None if nothing is asked of servers while they run."""
     if not needs_sidecar(deployment):
         return None
-    wished = [_resolve(observed, deployment, adapter, storage, taken) for adapter in deployment.spec.adapters or ()]
+    pods, replicas = fleet.pods, fleet.replicas
+    wished = [
+        _resolve(observed, deployment, adapter, fleet.storage, fleet.names)
+        for adapter in deployment.spec.adapters or ()
+    ]
     wish = Wish(
         adapters=[AdapterInput(name=one.name, artifact=one.artifact) for one in wished if one.artifact is not None],
-        probe=_build_probe(deployment, taken),
+        probe=_build_probe(deployment, fleet.names),
     )
     reports = {pod.uid: read_report(observed, pod) for pod in pods}
     statuses = tuple(_tell(observed, one, wish, pods, reports, replicas) for one in wished)
+    wishes = [(pod, wish.model_copy(update={"evaluation": fleet.asked.get(pod.uid)})) for pod in pods]
     return Adapters(
         statuses=statuses,
-        annotate=tuple(_annotate(pod, wish) for pod in pods if _is_behind(pod, wish)),
+        annotate=tuple(_annotate(pod, own) for pod, own in wishes if _is_behind(pod, own)),
         refused=_find_refused(wished, reports),
         pending=_find_pending(statuses, replicas),
         has_room=deployment.spec.runtime.lora is not None,

@@ -9,10 +9,15 @@ from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingCondition, ServingReason
 from customizer_operator.plan.conditions import Finding, Truth
 from customizer_operator.plan.serving_adapters import Adapters
+from customizer_operator.plan.serving_evaluation import Evaluated
 from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_replicas import Replicas
 from customizer_operator.plan.serving_target import Blocked
+from customizer_operator.plan.serving_trial import Trial
+from customizer_operator.plan.serving_verdict import tell_score
 from customizer_operator.plan.serving_verification import Refused, Unknown, Verified
+
+_PROMOTED: dict[str, Truth] = {"Promoted": "True", "RolledBack": "False", "Trying": "Unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,10 @@ class Outlook:
     trouble: Trouble | None = None
     adapters: Adapters | None = None
     """None if there is no room for any."""
+    evaluated: Evaluated | None = None
+    """None without spec.evaluation."""
+    trial: Trial | None = None
+    """None while it is not known what is to be served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ def report(outlook: Outlook) -> Report:
             message if in_progress and has_servers else "No replica is being started or replaced.",
         ),
         *_tell_adapters(outlook.adapters),
+        *_tell_evaluated(outlook.evaluated),
+        *_tell_promoted(outlook.trial),
         Finding(ServingCondition.READY, _truth(is_ready), ready_reason, message),
         Finding(
             ServingCondition.RECONCILING,
@@ -132,6 +143,26 @@ def _tell_adapters(adapters: Adapters | None) -> list[Finding]:
     return [Finding(kind, "True", ServingReason.ADAPTERS_ANSWER, message)]
 
 
+def _tell_evaluated(evaluated: Evaluated | None) -> list[Finding]:
+    kind = ServingCondition.EVALUATED
+    if evaluated is None:
+        return []
+    if evaluated.trouble is not None:
+        return [Finding(kind, "False", evaluated.trouble.reason, evaluated.trouble.message)]
+    if evaluated.is_due or evaluated.status is None:
+        return [Finding(kind, "False", ServingReason.EVALUATING, "A server is asked spec.evaluation once all answer.")]
+    return [Finding(kind, "True", ServingReason.EVALUATED, tell_score(evaluated.status))]
+
+
+def _tell_promoted(trial: Trial | None) -> list[Finding]:
+    kind = ServingCondition.PROMOTED
+    if trial is None or not trial.is_gated:
+        return []
+    if trial.status is None:
+        return [Finding(kind, "True", ServingReason.AS_EXPECTED, "No version waits for a trial.")]
+    return [Finding(kind, _PROMOTED[trial.status.outcome], trial.status.reason, trial.status.message)]
+
+
 def _find_stop(outlook: Outlook) -> Trouble | None:
     """Returns what only somebody else can end."""
     found = outlook.found
@@ -139,6 +170,8 @@ def _find_stop(outlook: Outlook) -> Trouble | None:
         return Trouble(found.reason, found.message) if found.stalled else None
     if isinstance(found, Refused):
         return Trouble(found.problem.reason, found.problem.message)
+    if outlook.trial is not None and outlook.trial.refused is not None:
+        return outlook.trial.refused
     if outlook.trouble is not None:
         return outlook.trouble if outlook.trouble.stalled else None
     return (outlook.adapters.failed or outlook.adapters.refused) if outlook.adapters else None
@@ -161,6 +194,8 @@ def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_sto
         return ("Updating" if answering else "Verifying"), "Verifies what is to be served." + still
     if is_stopped:
         return "Stopped", "No server is wanted: spec.replicas is 0, or spec.suspend is true."
+    if outlook.trial is not None and outlook.trial.is_held and outlook.trial.status is not None:
+        return ("Updating" if answering else "Starting"), outlook.trial.status.message
     if replicas is None:
         return "Starting", "Servers are being created."
     if is_ready:
@@ -186,6 +221,8 @@ def _progress_reason(outlook: Outlook, *, is_stopped: bool) -> str:
         return ServingReason.STOPPED
     if outlook.trouble is not None and outlook.trouble.reason == ConditionReason.UNSCHEDULABLE:
         return outlook.trouble.reason
+    if outlook.trial is not None and outlook.trial.is_held and outlook.trial.status is not None:
+        return outlook.trial.status.reason
     if replicas is None or not replicas.answering:
         return ServingReason.SERVER_STARTING
     if replicas.all_answer and outlook.adapters is not None:

@@ -9,15 +9,18 @@ from customizer_operator.api.common import ObjectStorage
 from customizer_operator.api.model_deployment import ModelDeployment, ModelDeploymentStatus, ModelStatus
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.images import Images
-from customizer_operator.objects.serving import build_servers, find_digest, find_stage_image
+from customizer_operator.objects.serving import build_servers, find_digest, find_stage_image, find_version
+from customizer_operator.objects.serving_canary import build_canary, hold_version
 from customizer_operator.objects.serving_engine import build_engine, find_generation
 from customizer_operator.objects.serving_sidecar import build_sidecar_input
 from customizer_operator.objects.verification import build_verification, verify_name
-from customizer_operator.plan.plan import CUSTOMIZATION_JOB, DEPLOYMENT, JOB, Observed, Reference
+from customizer_operator.plan.plan import DEPLOYMENT, JOB, Observed, Reference
 from customizer_operator.plan.serving_companions import find_leftovers
 from customizer_operator.plan.serving_conditions import recall_refusal
+from customizer_operator.plan.serving_evaluation import Version
 from customizer_operator.plan.serving_obstacles import find_image, find_obstacle
-from customizer_operator.plan.serving_target import Blocked, Target, choose_job, find_target, name_models
+from customizer_operator.plan.serving_target import Blocked, Target, find_followed_job, find_target, name_models
+from customizer_operator.plan.serving_trial import Trial, plan_trial
 from customizer_operator.plan.serving_verification import Refused, Unknown, Verified, find_verification
 
 
@@ -39,21 +42,17 @@ class Decision:
     """Digest of the newest spec for the Deployment; None while it stays as it is."""
     is_settled: bool = True
     """Whether nothing newer than the present Deployment is wanted."""
-
-
-def find_job(subject: Object) -> str | None:
-    """Returns the name of the CustomizationJob that a ModelDeployment names."""
-    model = subject.get("spec", {}).get("model") or {}
-    return (model.get("customizationJobRef") or {}).get("name")
+    version: Version | None = None
+    """What servers are, or are made; None while something else is wanted."""
+    trial: Trial | None = None
+    """How the newest version is tried; None while it is not known."""
 
 
 def decide(observed: Observed, deployment: ModelDeployment, images: Images) -> Decision:
     """Decides."""
     status = deployment.status or ModelDeploymentStatus()
-    jobs = [item for (resource, _), item in observed.referenced.items() if resource == CUSTOMIZATION_JOB]
-    job = choose_job(find_job(observed.subject), jobs)
     server = observed.named(DEPLOYMENT, deployment.metadata.name)
-    target = find_obstacle(observed, deployment, images) or find_target(deployment, job)
+    target = find_obstacle(observed, deployment, images) or find_target(deployment, find_followed_job(observed))
     if isinstance(target, Blocked):
         if target.reason == ServingReason.JOB_NOT_FOUND and server is not None and status.artifact is not None:
             # The artifact outlives the job that made it: servers go on, and only a change of the spec would need it.
@@ -61,8 +60,8 @@ def decide(observed: Observed, deployment: ModelDeployment, images: Images) -> D
         return _keep(status, target)
     verification = find_verification(observed, status, target.serving)
     if isinstance(verification, Verified):
-        served = _serve(deployment, target, verification, images, server)
-        return replace(served, delete=tuple(find_leftovers(observed))) if served.apply else served
+        served = _serve(observed, deployment, target, verification, images)
+        return replace(served, delete=tuple(find_leftovers(observed))) if served.is_settled else served
     if isinstance(verification, Refused):
         return _keep(status, verification)
     found = recall_refusal(deployment) or verification
@@ -86,15 +85,15 @@ def _keep(status: ModelDeploymentStatus, found: Blocked | Verified | Refused | U
 
 
 def _serve(
-    deployment: ModelDeployment, target: Target, verified: Verified, images: Images, present: Object | None
+    observed: Observed, deployment: ModelDeployment, target: Target, verified: Verified, images: Images
 ) -> Decision:
     artifact = verified.artifact
     weights = target.weights(artifact)
-    runtime = deployment.spec.runtime
+    runtime, status = deployment.spec.runtime, deployment.status or ModelDeploymentStatus()
     image = find_image(runtime, images) or ""
     if weights.base_name is not None and runtime.type != "VLLM" and find_generation(runtime, image) == "Engine":
         return _keep(
-            deployment.status or ModelDeploymentStatus(),
+            status,
             Blocked(
                 ServingReason.NOT_TAKEN_BY_IMAGE,
                 f"{image} is a NIM of generation Engine, which serves full weights only, and {weights.name} is an "
@@ -102,6 +101,7 @@ def _serve(
                 stalled=True,
             ),
         )
+    present = observed.named(DEPLOYMENT, deployment.metadata.name)
     serving = target.pin(artifact).model_copy(update={"sidecar": build_sidecar_input(deployment, image, weights)})
     engine = build_engine(runtime, image, weights)
     build = partial(build_servers, deployment, serving, target.access, engine, image=image, present=present)
@@ -110,14 +110,24 @@ def _serve(
         # A newer image of ours stages the same weights: it is no reason to restart servers.
         unchanged = build(io_image=find_stage_image(present) or images.io)
         servers = unchanged if find_digest(unchanged[0]) == find_digest(present) else servers
+    version = Version(find_version(servers[0]) or "", artifact, weights.name)
+    storage = target.access.storage
+    trial = plan_trial(observed, deployment, version, servers[0], present, storage)
+    if trial.is_held:
+        held = [hold_version(servers[0], present)] if present is not None else []
+        canary = [build_canary(servers[0])] if trial.has_canary else []
+        kept = replace(_keep(status, verified), verified_digest=target.digest, storage=storage, trial=trial)
+        return replace(kept, apply=(*held, *canary))
     return Decision(
         verified,
         apply=tuple(servers),
         models=tuple(name_models(weights, artifact)),
-        storage=target.access.storage,
+        storage=storage,
         artifact=artifact,
         verified_digest=target.digest,
         spec_digest=find_digest(servers[0]),
+        version=version,
+        trial=trial,
     )
 
 

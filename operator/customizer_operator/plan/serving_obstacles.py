@@ -9,6 +9,7 @@ from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.names import is_owned_by
+from customizer_operator.objects.serving_canary import canary_name
 from customizer_operator.objects.serving_engine import find_contradiction
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, SERVICE, Exists, Observed, Resource
@@ -48,7 +49,9 @@ def list_names(subject: Object) -> Sequence[tuple[Resource, str]]:
     """Lists the objects that a ModelDeployment needs a name for."""
     name = subject["metadata"]["name"]
     wanted = (DEPLOYMENT, SERVICE, *find_wanted(subject))
-    return (*((resource, name) for resource in wanted), (JOB, verify_name(name)))
+    rollout = subject["spec"].get("rollout") or {}
+    canary = [(DEPLOYMENT, canary_name(name))] if rollout.get("strategy") == "Canary" else []
+    return (*((resource, name) for resource in wanted), (JOB, verify_name(name)), *canary)
 
 
 def find_image(runtime: Runtime, images: Images) -> str | None:

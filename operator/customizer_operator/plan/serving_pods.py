@@ -9,7 +9,9 @@ from customizer_contract.result import Problem
 from customizer_operator.api.base import Object
 from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingReason
-from customizer_operator.objects.serving_pods import SERVER, STAGE, VERIFY
+from customizer_operator.objects.names import COMPONENT_LABEL
+from customizer_operator.objects.serving_canary import canary_name
+from customizer_operator.objects.serving_pods import CANARY, SERVER, STAGE, VERIFY
 from customizer_operator.objects.serving_sidecar import SIDECAR
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import JOB, POD, EventsOf, Observed
@@ -18,7 +20,6 @@ from customizer_operator.plan.serving_crashes import explain_crash
 from customizer_operator.plan.waiting import explain, explain_refusal, is_late
 
 _REVISION_LABEL = "pod-template-hash"
-_COMPONENT_LABEL = "app.kubernetes.io/component"
 _CRASHES = 2
 """Restarts after which a server is not expected to come up by itself."""
 _FAILURES = {
@@ -39,11 +40,12 @@ class Trouble:
 
 
 def find_pods(observed: Observed, component: str) -> list[Pod]:
-    """Returns the pods of a component that are there to stay; its main container has the component's name."""
+    """Returns the pods of a component that are there to stay."""
+    container = VERIFY if component == VERIFY else SERVER
     pods = [
-        parse_pod(item, component)
+        parse_pod(item, container)
         for item in observed.of(POD)
-        if (item["metadata"].get("labels") or {}).get(_COMPONENT_LABEL) == component
+        if (item["metadata"].get("labels") or {}).get(COMPONENT_LABEL) == component
     ]
     return [pod for pod in pods if pod.must_be_gone_at is None and _is_ours(observed, pod, component)]
 
@@ -54,9 +56,10 @@ def _is_ours(observed: Observed, pod: Pod, component: str) -> bool:
     controller = next((owner for owner in owners if owner.get("controller")), None)
     if controller is None:
         return False
-    if component == SERVER:
+    if component != VERIFY:
+        name = observed.subject["metadata"]["name"]
         # A Deployment names its ReplicaSets so; they are not watched.
-        replica_set = f"{observed.subject['metadata']['name']}-{_revision(pod)}"
+        replica_set = f"{canary_name(name) if component == CANARY else name}-{_revision(pod)}"
         return (controller.get("kind"), controller.get("name")) == ("ReplicaSet", replica_set)
     job = _verify_job(observed)
     return job is not None and controller["uid"] == job["metadata"]["uid"]
@@ -76,7 +79,7 @@ def ask_about_pods(observed: Observed, component: str) -> list[EventsOf]:
         EventsOf(namespace, pod.uid) for pod in pods if not is_ready(pod) and is_late(pod.created_at, observed.now)
     ]
     job = _verify_job(observed)
-    if component != SERVER and job is not None and not pods:
+    if component == VERIFY and job is not None and not pods:
         questions.append(EventsOf(namespace, job["metadata"]["uid"]))
     return questions
 
@@ -110,8 +113,10 @@ def find_trouble(observed: Observed, component: str, server: Object | None) -> T
 
 def _tell_room(server: Object) -> str:
     """Says what to do where there is no room for a server."""
+    if server["metadata"]["labels"].get(COMPONENT_LABEL) == CANARY:
+        return " A canary stands beside the servers: make room for it, or set rollout.strategy to RollingUpdate."
     spec, status = server["spec"], server.get("status") or {}
-    surge = spec["strategy"]["rollingUpdate"]["maxSurge"]
+    surge = spec["strategy"].get("rollingUpdate", {}).get("maxSurge", 0)
     if surge and status.get("replicas", 0) > spec.get("replicas", 0):
         return " Make room for one more, or set updateStrategy to {maxSurge: 0, maxUnavailable: 1}."
     return " It goes on when there is room: add nodes, or lower replicas, tensorParallelSize or resources."

@@ -69,14 +69,17 @@ def count_replicas(
         wanted=wanted,
         existing=existing,
         answering=min(answering, existing) if existing else 0,
-        is_current=(
-            is_newest
-            and (digest is None or find_digest(deployment) == digest)
-            and status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
-            and status.get("updatedReplicas", 0) == existing == wanted
-        ),
+        is_current=(is_newest and (digest is None or find_digest(deployment) == digest) and is_steady(deployment)),
         unlisted=tuple(sorted(unlisted)),
     )
+
+
+def is_steady(deployment: Object) -> bool:
+    """Tells whether no replica of a Deployment is missing, left over, or being replaced."""
+    spec, status = deployment["spec"], deployment.get("status") or {}
+    has_noticed = bool(status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1))
+    counts = {status.get("updatedReplicas", 0), status.get("replicas", 0), spec.get("replicas", 1)}
+    return has_noticed and len(counts) == 1
 
 
 def find_listed(observed: Observed, pod: Pod) -> set[str] | None:

@@ -18,6 +18,7 @@ from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.job_file import translate_source, translate_storage
 from customizer_operator.objects.serving_engine import Weights, find_generation
 from customizer_operator.objects.serving_pods import MODEL_VOLUME, Access, file_digest
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,18 @@ class Blocked:
 def is_meant(pattern: str, name: str) -> bool:
     """Tells whether a reference means an object of that name: one that ends in * means all that begin so."""
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def find_job(subject: Object) -> str | None:
+    """Returns the name of the CustomizationJob that a ModelDeployment names."""
+    model = subject.get("spec", {}).get("model") or {}
+    return (model.get("customizationJobRef") or {}).get("name")
+
+
+def find_followed_job(observed: Observed) -> Object | None:
+    """Returns the CustomizationJob that a ModelDeployment names; of several, as `choose_job` does."""
+    jobs = [item for (resource, _), item in observed.referenced.items() if resource == CUSTOMIZATION_JOB]
+    return choose_job(find_job(observed.subject), jobs)
 
 
 def choose_job(pattern: str | None, jobs: Iterable[Object]) -> Object | None:

@@ -42,7 +42,8 @@ Verification = Verified | Refused | Unknown
 def find_verification(observed: Observed, status: ModelDeploymentStatus | None, serving: Serving) -> Verification:
     """Finds the answer to a serving file, in the status or in the Job's last words."""
     if status is not None and status.verified_digest == file_digest(serving):
-        return Verified(status.artifact)
+        # While a version is tried, the artifact that is served is another one.
+        return Verified(status.rollout.artifact if status.rollout is not None else status.artifact)
     job = observed.named(JOB, verify_name(observed.subject["metadata"]["name"]))
     if job is None:
         return Unknown()

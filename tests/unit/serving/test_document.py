@@ -8,6 +8,7 @@ from customizer_contract.base import Model
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
 from customizer_operator.api.model_adapters import Adapter
 from customizer_operator.api.model_deployment import FollowedJob, ServingSettings
+from customizer_operator.api.model_evaluation import Evaluation, Rollout
 from customizer_operator.api.model_probe import Probe
 from customizer_operator.api.model_runtime import Lora, Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
@@ -20,6 +21,8 @@ TABLES: dict[str, type[Model]] = {
     "spec.runtime.lora": Lora,
     "spec.adapters[]": Adapter,
     "spec.probe": Probe,
+    "spec.evaluation": Evaluation,
+    "spec.rollout": Rollout,
     "spec.autoscaling": Autoscaling,
     "spec.updateStrategy": UpdateStrategy,
     "spec.topologySpread[]": TopologySpread,

@@ -150,7 +150,12 @@ def scaled(name: str, value: str) -> list[Any]:
             },
             NETWORK_POLICY,
             {
-                "podSelector": {"matchLabels": SELECTOR},
+                "podSelector": {
+                    "matchLabels": {"customizer.dev/model-deployment": "bot"},
+                    "matchExpressions": [
+                        {"key": "app.kubernetes.io/component", "operator": "In", "values": ["server", "canary"]}
+                    ],
+                },
                 "policyTypes": ["Ingress"],
                 "ingress": [
                     {

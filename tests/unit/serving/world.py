@@ -2,21 +2,27 @@
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from customizer_contract.adapters import AdapterReport, ProbeReport, SidecarReport, Wish
 from customizer_contract.errors import ExitCode, Reason
+from customizer_contract.evaluation import EvaluationReport
 from customizer_contract.result import ArtifactReference, Problem, Result
+from customizer_contract.serving import Serving
 from customizer_operator.api.base import Object
 from customizer_operator.objects.images import Images
+from customizer_operator.objects.serving_pods import FILE_ANNOTATION
 from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION
 from customizer_operator.plan.plan import (
     CUSTOMIZATION_JOB,
     DEPLOYMENT,
     JOB,
     POD,
+    Annotation,
     Exists,
     HttpGet,
     Observed,
@@ -45,6 +51,8 @@ ADAPTER = ArtifactReference.model_validate(
 MODEL = ADAPTER.model_copy(update={"type": "model", "adapter": None, "prompt_format": "chat"})
 
 
+SERVERS, CANARY = "10.0.0.1", "10.0.0.2"
+"""Addresses of the pods."""
 REFUSAL = Problem(reason=Reason.ARTIFACT_INVALID, message="weights.bin is missing")
 ARTIFACT: Object = {"model": {"artifact": {"uri": "s3://demo/out"}}}
 
@@ -98,6 +106,10 @@ class World:
     """What sidecars tell of adapters, by name; every other that is wished is loaded."""
     answer: ProbeReport | None = None
     """How servers answer the probe; None: not yet."""
+    answers: dict[str, ProbeReport] = field(default_factory=dict)
+    """The same of servers of an artifact, by the digest of its manifest."""
+    scores: dict[str, EvaluationReport] = field(default_factory=dict)
+    """How servers of an artifact answer spec.evaluation, by the digest of its manifest; others do not yet."""
     has_key: bool = False
     """Whether servers answer only to who shows a key, so that only their sidecars know what they list."""
     refusal: str | None = None
@@ -112,8 +124,8 @@ class World:
     now: datetime = NOW
     log: list[Plan] = field(default_factory=list)
 
-    def step(self) -> Plan:
-        """Plans once and carries the plan out; then the cluster reacts."""
+    def step(self, effects: int | None = None) -> Plan:
+        """Plans once and carries the plan out, or only its first effects, as one who dies then; the cluster reacts."""
         observed = self.observe()
         answers = {question: self._answer(question) for question in ask_about_deployment(observed)}
         observed = observed.with_answers(answers)
@@ -121,23 +133,36 @@ class World:
         if self.refusal is not None and (plan.create or plan.apply):
             plan = plan_deployment(observed.with_refusal(self.refusal), self.images).only_told()
         assert all(condition["message"] for condition in (plan.status or {}).get("conditions", ()))
-        for item in plan.create:
-            self.objects.setdefault(self._place(item), self._store(item))
-        for item in plan.apply:
-            old = self.objects.get(self._place(item), {})
-            self.objects[self._place(item)] = {**self._store(item), "status": old.get("status", {})}
-        for told in plan.annotate:
-            pod = self.objects[POD, told.pod]
-            assert pod["metadata"]["uid"] == told.uid
-            pod["metadata"].setdefault("annotations", {})[told.key] = told.value
-        for gone in plan.delete:
-            self.remove(gone.resource, gone.name)
-        if plan.status is not None:
-            self.subject = {**self.subject, "status": plan.status}
+        for effect in self._list_effects(plan)[:effects]:
+            effect()
         self.log.append(plan)
         self._react()
         self.now += timedelta(seconds=5)
         return plan
+
+    def _list_effects(self, plan: Plan) -> list[Callable[[], None]]:
+        return [
+            *(partial(self._create, item) for item in plan.create),
+            *(partial(self._apply, item) for item in plan.apply),
+            *(partial(self._annotate, told) for told in plan.annotate),
+            *(partial(self.remove, gone.resource, gone.name) for gone in plan.delete),
+            *([partial(self._write_status, plan.status)] if plan.status is not None else []),
+        ]
+
+    def _create(self, item: Object) -> None:
+        self.objects.setdefault(self._place(item), self._store(item))
+
+    def _apply(self, item: Object) -> None:
+        old = self.objects.get(self._place(item), {})
+        self.objects[self._place(item)] = {**self._store(item), "status": old.get("status", {})}
+
+    def _annotate(self, told: Annotation) -> None:
+        pod = self.objects[POD, told.pod]
+        assert pod["metadata"]["uid"] == told.uid
+        pod["metadata"].setdefault("annotations", {})[told.key] = told.value
+
+    def _write_status(self, status: Object) -> None:
+        self.subject = {**self.subject, "status": status}
 
     def settle(self, limit: int = 20) -> Object:
         """Steps until nothing changes any more; returns the status."""
@@ -183,7 +208,7 @@ class World:
     def _answer(self, question: object) -> object:
         match question:
             case HttpGet(url) if url.endswith("/report"):
-                return json.loads(self._report().to_json())
+                return json.loads(self._report(url.split("//")[1].split(":")[0]).to_json())
             case HttpGet() if self.has_key:
                 return None
             case HttpGet():
@@ -196,16 +221,22 @@ class World:
             case _:
                 return []
 
-    def _report(self) -> SidecarReport:
-        """Tells what the sidecars tell; they are all as far as the first."""
-        annotations = self.objects[POD, "bot-0"]["metadata"].get("annotations") or {}
+    def _report(self, address: str = SERVERS) -> SidecarReport:
+        """Tells what the sidecars tell; those of one address are all as far as the first."""
+        annotations = self.objects[POD, "bot-0" if address == SERVERS else "bot-canary-0"]["metadata"]["annotations"]
         if WISH_ANNOTATION not in annotations:
             return SidecarReport(wish="")
         wish = Wish.model_validate_json(annotations[WISH_ANNOTATION])
+        artifact = Serving.model_validate_json(annotations[FILE_ANNOTATION]).artifact
+        digest = (artifact.manifest_digest if artifact else None) or ""
+        answer, score = self.answers.get(digest, self.answer), self.scores.get(digest)
         return SidecarReport(
             wish=wish.digest,
             models=self.listed,
-            probe=self.answer if wish.probe else None,
+            probe=answer if wish.probe else None,
+            evaluation=score.model_copy(update={"question": wish.evaluation.digest})
+            if score and wish.evaluation
+            else None,
             adapters=[
                 self.adapters.get(adapter.name)
                 or AdapterReport(name=adapter.name, state="Loaded", manifest_digest=DIGEST, prompt_format="completion")
@@ -252,13 +283,14 @@ class World:
 
     def _run_servers(self, name: str, deployment: Object) -> None:
         wanted = deployment["spec"]["replicas"]
-        ready: Object = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+        address = SERVERS if name == "bot" else CANARY
+        ready: Object = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
         for number in range(wanted):
             status = ready if self.listed is not None else {"phase": "Pending", **self.server_status}
             pod = self._pod(f"{name}-{number}", deployment, status)
             before = self.objects.get((POD, f"{name}-{number}"))
-            if before is not None and before["spec"] == pod["spec"]:
-                pod["metadata"]["annotations"] = before["metadata"].get("annotations", {})
+            if before is not None and before["spec"] == pod["spec"] and _file_of(before) == _file_of(pod):
+                pod["metadata"]["annotations"] = before["metadata"]["annotations"]
             self.objects[POD, f"{name}-{number}"] = pod
         for resource, other in list(self.objects):
             index = other.removeprefix(f"{name}-")
@@ -280,12 +312,17 @@ class World:
                 "namespace": "team",
                 "uid": f"pod-{name}",
                 "labels": labels,
+                "annotations": dict(template["metadata"]["annotations"]),
                 "creationTimestamp": NOW.isoformat(),
                 "ownerReferences": [{**controller, "controller": True}],
             },
             "spec": template["spec"],
             "status": dict(status),
         }
+
+
+def _file_of(pod: Object) -> object:
+    return pod["metadata"]["annotations"].get(FILE_ANNOTATION)
 
 
 def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:

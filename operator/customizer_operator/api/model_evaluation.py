@@ -1,0 +1,135 @@
+"""The evaluation of a ModelDeployment: held-out questions, and what a version must score to take over."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from customizer_contract.base import CelRule, Model
+from customizer_contract.evaluation import Metric
+from customizer_contract.job import PROMPT_TEMPLATE_PATTERN
+from customizer_contract.result import ArtifactReference
+from customizer_operator.api.common import S3Location
+
+
+class EvaluationDataset(Model):
+    """Held-out records, in the formats of a training: prompt and completion, or messages."""
+
+    s3: S3Location
+    """A file or a folder in the store of spec.objectStorage; of a folder the files whose names say validation, or all
+    if none does."""
+
+
+class Evaluation(Model):
+    """Held-out questions that one server of each version is asked, once. status.evaluation has the score."""
+
+    dataset: EvaluationDataset | None = None
+    """What is asked. Default: the validation set of the job in customizationJobRef, if it is in S3: what its
+    dataset.validation names, or the files of its training folder whose names say validation. Samples that the job
+    split off by chance cannot be asked: they are kept nowhere."""
+    prompt_template: str | None = Field(None, pattern=PROMPT_TEMPLATE_PATTERN, max_length=512)
+    """Two columns as `{column} {column}`; the last one is the expected answer. Default: that of the job whose data it
+    is, else prompt and completion."""
+    metric: Metric = "ExactMatch"
+    """ExactMatch: the share of answers that are the expected ones, blanks around them aside. Contains: the share that
+    hold them. Loss: the mean cross-entropy of the expected answers' tokens, as in a training; better the lower."""
+    max_samples: int = Field(100, ge=1, le=1000)
+    """Samples that are asked at most; of more, each has the same chance, and it is always the same ones."""
+    max_tokens: int = Field(64, ge=1, le=4096)
+    """Length of an answer."""
+    timeout_seconds: int = Field(60, ge=1, le=600)
+    """Each answer must be complete within."""
+
+
+class Rollout(Model):
+    """How another version - another artifact, or a server started otherwise - takes over."""
+
+    strategy: Literal["RollingUpdate", "Canary"] = "RollingUpdate"
+    """RollingUpdate: servers are replaced one by one as soon as a new one answers. Canary: one server of the new
+    version is started that gets no requests, and asked spec.evaluation; only if it is good enough are the others
+    replaced."""
+    minimum_score: float | None = Field(None, ge=0, le=1)
+    """What a version must score at least, of ExactMatch and Contains."""
+    maximum_loss: float | None = Field(None, ge=0)
+    """What a version may score at most, of Loss."""
+    compare_with: Literal["Previous", "None"] = "Previous"
+    """Previous: with strategy Canary, a version must be at least as good as the one that is served, which is asked the
+    same. None: the bound alone decides."""
+
+    cel_rules = (
+        CelRule(
+            "self.strategy == 'Canary' || (!has(self.minimumScore) && !has(self.maximumLoss))",
+            "minimumScore and maximumLoss go with strategy: Canary",
+        ),
+        CelRule(
+            "self.strategy != 'Canary' || self.compareWith != 'None' || has(self.minimumScore) || "
+            "has(self.maximumLoss)",
+            "nothing decides about a canary: give minimumScore or maximumLoss, or set compareWith to Previous",
+        ),
+    )
+
+
+EVALUATION_RULES = (
+    CelRule(
+        "!has(self.evaluation) || self.evaluation.metric != 'Loss' || self.runtime.type == 'VLLM'",
+        "metric Loss needs a server that tells how likely a given text is: choose ExactMatch or Contains, or "
+        "runtime.type: VLLM",
+    ),
+    CelRule(
+        "!has(self.rollout) || self.rollout.strategy != 'Canary' || has(self.evaluation)",
+        "a canary is judged by its score: add evaluation",
+    ),
+    CelRule(
+        "!has(self.rollout) || !has(self.rollout.minimumScore) || !has(self.evaluation) || "
+        "self.evaluation.metric != 'Loss'",
+        "a loss is better the lower: give rollout.maximumLoss in place of minimumScore",
+    ),
+    CelRule(
+        "!has(self.rollout) || !has(self.rollout.maximumLoss) || !has(self.evaluation) || "
+        "self.evaluation.metric == 'Loss'",
+        "maximumLoss goes with evaluation.metric Loss: give rollout.minimumScore in its place",
+    ),
+)
+"""What evaluation and rollout ask of each other and of the runtime."""
+
+
+class EvaluationStatus(Model):
+    """How a version has answered."""
+
+    score: float
+    """By the metric."""
+    metric: Metric
+    """What the score is."""
+    samples: int
+    """Samples that were asked."""
+    refused: int | None = None
+    """Samples that the server did not take; they count as wrong."""
+    manifest_digest: str | None = None
+    """sha256 of the manifest of the artifact that answered; absent for a base model."""
+    dataset_digest: str | None = None
+    """sha256 over the files that the samples are from."""
+    evaluated_at: datetime
+    """When the answers were summed up."""
+    message: str | None = None
+    """What the server said to samples that it did not take."""
+    question: str
+    """sha256 of what was asked, and of which version; other questions, and other versions, are asked anew."""
+
+
+class RolloutStatus(Model):
+    """The newest version that was tried by a canary."""
+
+    candidate: str
+    """sha256 of the version, of what it is asked and of what it must score; another one is tried anew."""
+    outcome: Literal["Trying", "Promoted", "RolledBack"]
+    """Trying: a canary is started and asked. RolledBack: it was not good enough, and what was served before is."""
+    artifact: ArtifactReference | None = None
+    """What is tried; absent for a base model."""
+    evaluation: EvaluationStatus | None = None
+    """How it has answered."""
+    previous: EvaluationStatus | None = None
+    """How the version that was served meanwhile has answered."""
+    reason: str
+    """Why, in one word."""
+    message: str
+    """Why, in a sentence."""
