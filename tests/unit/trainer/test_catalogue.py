@@ -33,6 +33,9 @@ PROVOKED = {
     Reason.ARTIFACT_NOT_FOUND: "train/test_serving.py::test_an_artifact_that_is_not_published_yet_is_not_found",
     Reason.ADAPTER_INCOMPATIBLE: "unit/trainer/serving/test_compatibility.py::test_matrices_that_do_not_fit_are_named",
     Reason.ADAPTER_NOT_LOADED: "unit/trainer/serving/test_live_adapters.py::test_a_refusal_of_the_server_is_quoted",
+    Reason.EVALUATION_FAILED: (
+        "unit/trainer/serving/test_evaluator.py::test_a_server_that_does_not_answer_gets_no_score"
+    ),
     Reason.ARTIFACT_INVALID: "train/test_storage.py::test_a_file_that_differs_from_its_manifest_is_refused_and_removed",
     Reason.DEVICE_UNAVAILABLE: "train/test_training.py::test_a_job_that_asks_for_gpus_never_trains_on_a_cpu",
     Reason.OUT_OF_MEMORY: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
