@@ -3,6 +3,7 @@
 The operator writes it to a ConfigMap; every pod of the job mounts it read-only.
 """
 
+import hashlib
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +12,7 @@ from customizer_contract.automodel import Automodel
 from customizer_contract.base import Model
 from customizer_contract.integrations import Integrations
 from customizer_contract.outline import Outline
-from customizer_contract.sources import S3_URI_PATTERN, ObjectStorage, Source
+from customizer_contract.sources import FILE_SCHEME, OUTPUT_URI_PATTERN, LocalSource, ObjectStorage, Source
 from customizer_contract.unsloth import Unsloth
 
 
@@ -71,8 +72,8 @@ class Job(Model):
     storage: ObjectStorage = ObjectStorage()
     artifact_name: str
     """Name under which the result will be served."""
-    artifact_uri: str = Field(pattern=S3_URI_PATTERN)
-    """Prefix that will hold the artifact's files and, written last, `manifest.json`."""
+    artifact_uri: str = Field(pattern=OUTPUT_URI_PATTERN)
+    """Prefix that will hold the artifact's files and, written last, `manifest.json`; for `run`, a folder, too."""
 
     @model_validator(mode="after")
     def _name_one_backend(self) -> Self:
@@ -92,6 +93,18 @@ class Job(Model):
     def outline(self) -> Outline:
         """What the backend's settings come down to."""
         return self.settings.outline
+
+    @property
+    def needs_this_machine(self) -> bool:
+        """Whether paths of a machine are named, rather than what every pod can reach."""
+        sources = (self.model.source, self.dataset.training, self.dataset.validation)
+        return self.artifact_uri.startswith(FILE_SCHEME) or any(isinstance(source, LocalSource) for source in sources)
+
+    def digest(self) -> str:
+        """Returns the sha256 of what is trained, whoever asks for it: what `spec_hash` is."""
+        unasked = {"name": "", "namespace": "", "uid": "", "spec_hash": "", "gpu_memory_bytes": None}
+        asked = self.model_copy(update={**unasked, "integrations": None})
+        return hashlib.sha256(asked.to_json().encode()).hexdigest()
 
     @property
     def work_uri(self) -> str:

@@ -152,7 +152,7 @@ class ArtifactReference(Model):
 class Result(Model):
     """The end of a container: what it did, or the one error that stopped it."""
 
-    command: Literal["preflight", "fetch", "train", "verify", "stage", "sidecar"]
+    command: Literal["preflight", "fetch", "train", "run", "verify", "stage", "sidecar"]
     error: Problem | None = None
     dataset: DatasetFacts | None = None
     model: ModelFacts | None = None

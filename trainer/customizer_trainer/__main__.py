@@ -1,11 +1,11 @@
-"""The trainer's command line: what the containers of a job and of a deployment run."""
+"""The trainer's command line: what the containers of a job and of a deployment run, and `run` for one machine."""
 
 import argparse
-import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from customizer_contract.paths import JOB_FILE, MODEL_STORE, SERVING_FILE, TERMI
 from customizer_contract.progress import PROGRESS_PORT
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
-from customizer_trainer import outcome
+from customizer_trainer import logs, outcome
 from customizer_trainer.workspace import Workspace
 
 File = TypeVar("File", bound=Model)
@@ -30,9 +30,12 @@ File = TypeVar("File", bound=Model)
 def main() -> int:
     """Runs the command that the arguments name; returns the exit code."""
     arguments = _parse()
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    if arguments.command == "run":
+        # Imported here: the pods have no use for a terminal.
+        logs.configure(import_module("customizer_trainer.training.terminal").ConsoleHandler(sys.stderr, os.environ))
+        signal.signal(signal.SIGINT, _interrupt)
+    else:
+        logs.log_as_json()
     signal.signal(signal.SIGTERM, _stop)
     empty = Result(command=arguments.command)
     return int(outcome.run(empty, _command(arguments), arguments.termination_message))
@@ -53,6 +56,15 @@ def _parse() -> argparse.Namespace:
     train = commands.add_parser("train", parents=[of_a_job], help="train this node's share, and publish")
     train.add_argument("--attempt", type=int, required=True, help="number of the attempt, from 1")
     train.add_argument("--progress-port", type=int, default=PROGRESS_PORT, help="of /progress and /metrics")
+    alone = commands.add_parser("run", help="preflight, fetch, train and publish on this machine")
+    alone.add_argument("--job", type=Path, required=True, help="the job file, as `customizer render` writes it")
+    alone.add_argument("--model", type=Path, help="a folder, in the place of the job's model")
+    alone.add_argument("--training", type=Path, help="a file or folder, in the place of the job's data")
+    alone.add_argument("--validation", type=Path, help="the same of the data for validation")
+    alone.add_argument("--output", type=Path, help="a folder, in the place of the job's output")
+    alone.add_argument("--workspace", type=Path, help="disk for what comes and goes (default: NAME.workspace)")
+    alone.add_argument("--check", action="store_true", help="stop after preflight, which needs no torch")
+    alone.add_argument("--result", dest="termination_message", type=Path, help="where to write the result, as JSON")
     commands.add_parser("verify", parents=[of_a_deployment], help="check artifacts and report what they are")
     stage = commands.add_parser("stage", parents=[of_a_deployment], help="bring verified weights to the server's disk")
     stage.add_argument("--model-store", type=Path, default=Path(MODEL_STORE), help="the server's disk")
@@ -68,14 +80,19 @@ def _command(arguments: argparse.Namespace) -> Callable[[], Result]:
     run = import_module(f"customizer_trainer.commands.{arguments.command}").run
     match arguments.command:
         case "preflight" | "fetch":
-            return lambda: run(_read(arguments.job, Job), Workspace(arguments.workspace))
+            return lambda: run(_read_for_pods(arguments.job), Workspace(arguments.workspace))
         case "train":
+            server = import_module("customizer_trainer.training.server").ProgressServer
             return lambda: run(
-                _read(arguments.job, Job),
+                _read_for_pods(arguments.job),
                 Workspace(arguments.workspace),
                 arguments.attempt,
                 os.environ,
-                arguments.progress_port,
+                partial(server, arguments.progress_port),
+            )
+        case "run":
+            return lambda: run(
+                _read(arguments.job, Job), arguments.job.parent, arguments, os.environ, only_check=arguments.check
             )
         case "verify":
             return lambda: run(_read(arguments.serving, Serving))
@@ -83,6 +100,13 @@ def _command(arguments: argparse.Namespace) -> Callable[[], Result]:
             return lambda: run(_read(arguments.serving, Serving), arguments.model_store)
         case _:
             return lambda: run(_read(arguments.serving, Serving), arguments.model_store, arguments.wish, arguments.port)
+
+
+def _read_for_pods(path: Path) -> Job:
+    job = _read(path, Job)
+    if job.needs_this_machine:
+        raise CustomizerError(Reason.JOB_FILE_INVALID, f"{path} names paths of one machine, which only `run` takes.")
+    return job
 
 
 def _read(path: Path, kind: type[File]) -> File:
@@ -100,6 +124,12 @@ def _read(path: Path, kind: type[File]) -> File:
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     # `train` installs its own handler while there is something to save.
     raise CustomizerError(Reason.PREEMPTED, "Told to stop before there was anything to save.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # The first Ctrl-C saves what there is to save, the second one does not wait for it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from customizer_contract.artifact import File
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
-from customizer_trainer.storage.s3 import S3, join
+from customizer_trainer.storage.store import Store, join
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,13 @@ def superseded(checkpoints: Iterable[Checkpoint], keep: int) -> list[Checkpoint]
 class CheckpointStore:
     """The checkpoints of one job."""
 
-    def __init__(self, s3: S3, job: Job) -> None:
-        self._s3 = s3
+    def __init__(self, store: Store, job: Job) -> None:
+        self._store = store
         self._root = join(job.work_uri, "checkpoints")
 
     def list_complete(self) -> list[Checkpoint]:
         """Lists all complete checkpoints of all attempts."""
-        stored = self._s3.list_objects(f"{self._root}/", missing=Reason.OUTPUT_NOT_FOUND)
+        stored = self._store.list_objects(f"{self._root}/", missing=Reason.OUTPUT_NOT_FOUND)
         markers = [each.uri for each in stored if each.path.endswith(f"/{MARKER}")]
         found = (self._read_marker(uri) for uri in markers)
         return [checkpoint for checkpoint in found if checkpoint is not None]
@@ -83,20 +83,20 @@ class CheckpointStore:
     def upload_part(self, checkpoint: Checkpoint, node: int, folder: Path) -> None:
         """Uploads what this node has written of a checkpoint."""
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        uploaded = self._s3.upload(files, self._part(checkpoint, node))
-        self._s3.put(f"{self._part(checkpoint, node)}.json", Part(files=uploaded).to_json().encode())
+        uploaded = self._store.upload(files, self._part(checkpoint, node))
+        self._store.put(f"{self._part(checkpoint, node)}.json", Part(files=uploaded).to_json().encode())
 
     def complete(self, checkpoint: Checkpoint, wait: Callable[[], bool]) -> bool:
         """Writes the marker once all parts are there; tells whether it came to that before `wait` said to stop."""
         parts = [f"{self._part(checkpoint, node)}.json" for node in range(checkpoint.nodes)]
         told: list[str] = []
-        while missing := [part for part in parts if not self._s3.exists(part)]:
+        while missing := [part for part in parts if not self._store.exists(part)]:
             if missing != told:
                 log.info("waiting for %s", ", ".join(missing))
                 told = missing
             if not wait():
                 return False
-        self._s3.put(join(self._root, f"{checkpoint.name}/{MARKER}"), checkpoint.to_json().encode())
+        self._store.put(join(self._root, f"{checkpoint.name}/{MARKER}"), checkpoint.to_json().encode())
         return True
 
     def download(self, checkpoint: Checkpoint, folder: Path) -> Path:
@@ -107,7 +107,7 @@ class CheckpointStore:
         target = folder / checkpoint.name
         for node in range(checkpoint.nodes):
             files = self._read_part(checkpoint, node).files
-            self._s3.download_files(self._part(checkpoint, node), files, target, missing=Reason.ARTIFACT_INVALID)
+            self._store.download_files(self._part(checkpoint, node), files, target, missing=Reason.ARTIFACT_INVALID)
         return target
 
     def download_newest(self, folder: Path) -> tuple[Checkpoint, Path] | None:
@@ -124,11 +124,11 @@ class CheckpointStore:
 
     def delete(self, checkpoint: Checkpoint) -> None:
         """Deletes a checkpoint, marker first, so that it is never seen in part."""
-        self._s3.delete_object(join(self._root, f"{checkpoint.name}/{MARKER}"))
-        self._s3.delete(join(self._root, checkpoint.name))
+        self._store.delete_object(join(self._root, f"{checkpoint.name}/{MARKER}"))
+        self._store.delete(join(self._root, checkpoint.name))
 
     def _read_marker(self, uri: str) -> Checkpoint | None:
-        content = self._s3.read(uri)
+        content = self._store.read(uri)
         try:
             return None if content is None else Checkpoint.model_validate_json(content)
         except ValidationError:
@@ -137,7 +137,7 @@ class CheckpointStore:
 
     def _read_part(self, checkpoint: Checkpoint, node: int) -> Part:
         uri = f"{self._part(checkpoint, node)}.json"
-        content = self._s3.read(uri)
+        content = self._store.read(uri)
         if content is None:
             raise CustomizerError(Reason.ARTIFACT_INVALID, f"{uri}: no such part.")
         try:

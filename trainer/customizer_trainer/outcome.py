@@ -6,6 +6,7 @@ from pathlib import Path
 
 from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode
 from customizer_contract.result import MESSAGE_LIMIT, Problem, Result
+from customizer_trainer import logs
 from customizer_trainer.training.failures import classify
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,12 @@ def problem_of(error: CustomizerError) -> Problem:
         field=error.field,
         rank=error.rank,
     )
+
+
+def without_secrets(result: Result) -> Result:
+    """Returns the result with secrets masked in all that libraries may have worded."""
+    error = result.error and result.error.model_copy(update={"message": logs.mask(result.error.message)})
+    return result.model_copy(update={"error": error, "warnings": [logs.mask(warning) for warning in result.warnings]})
 
 
 def conclude(result: Result, error: Exception | None) -> tuple[Result, ExitCode]:
@@ -67,8 +74,8 @@ def fit(result: Result, limit: int = MESSAGE_LIMIT) -> str:
     return text
 
 
-def run(empty: Result, command: Callable[[], Result], termination_message: Path) -> ExitCode:
-    """Runs a command to its end and writes its termination message; returns the exit code."""
+def run(empty: Result, command: Callable[[], Result], termination_message: Path | None) -> ExitCode:
+    """Runs a command to its end and writes its termination message, if asked to; returns the exit code."""
     error: Exception | None = None
     result = empty
     try:
@@ -79,7 +86,9 @@ def run(empty: Result, command: Callable[[], Result], termination_message: Path)
         log.exception("%s crashed", empty.command)
         error = crash
     result, code = conclude(result, error)
+    result = without_secrets(result)
     if result.error is not None:
         log.error("%s: %s", result.error.reason, result.error.message)
-    termination_message.write_text(fit(result))
+    if termination_message is not None:
+        termination_message.write_text(fit(result))
     return code

@@ -22,7 +22,7 @@ from customizer_contract.job import Job
 from customizer_contract.result import ArtifactReference, DatasetFacts
 from customizer_contract.sources import display
 from customizer_trainer.checkpoints import Checkpoint
-from customizer_trainer.storage.s3 import S3, join
+from customizer_trainer.storage.store import Store, join
 
 
 def build_manifest(
@@ -81,29 +81,29 @@ def find_revision(model: Path) -> str | None:
     return note.read_text().partition("\n")[0].strip() or None if note.is_file() else None
 
 
-def upload_files(job: Job, s3: S3, folder: Path) -> list[File]:
+def upload_files(job: Job, store: Store, folder: Path) -> list[File]:
     """Uploads the files of the artifact; without the manifest they are not yet one."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return s3.upload(files, job.artifact_uri)
+    return store.upload(files, job.artifact_uri)
 
 
-def publish_manifest(job: Job, s3: S3, manifest: Manifest) -> ArtifactReference:
+def publish_manifest(job: Job, store: Store, manifest: Manifest) -> ArtifactReference:
     """Writes the manifest, which makes the artifact; of two attempts at once, the first one counts.
 
     Raises OutputExists if another job was faster.
     """
     content = manifest.to_json().encode()
-    if not s3.put_if_absent(join(job.artifact_uri, MANIFEST_FILE), content):
-        found = find_published(job, s3)
+    if not store.put_if_absent(join(job.artifact_uri, MANIFEST_FILE), content):
+        found = find_published(job, store)
         if found is None:
             raise CustomizerError(Reason.OUTPUT_EXISTS, f"{job.artifact_uri}: another job has published there.")
         return found
     return refer(job, content)
 
 
-def find_published(job: Job, s3: S3) -> ArtifactReference | None:
+def find_published(job: Job, store: Store) -> ArtifactReference | None:
     """Returns the artifact if this very job has published it already, in an earlier attempt."""
-    content = s3.read(join(job.artifact_uri, MANIFEST_FILE))
+    content = store.read(join(job.artifact_uri, MANIFEST_FILE))
     owner = None if content is None else find_owner(content)
     return refer(job, content) if content is not None and owner is not None and owner.uid == job.uid else None
 

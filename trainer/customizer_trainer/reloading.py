@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import Field
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
+from customizer_trainer.logs import run_relayed
 
 _ROWS = 24
 _SURE = 4.0
@@ -80,13 +80,13 @@ def reload(job: Job, artifact: Path, base: Path | None, samples: Path, target: P
     options = [str(target), "--device", job.device, *(["--base", str(base)] if base else [])]
     trust = ["--trust-remote-code"] if job.model.trust_remote_code else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run([*command, *options, *trust], env=environment, stderr=subprocess.PIPE, check=False)
-    if done.returncode == -signal.SIGKILL:
+    code, last = run_relayed([*command, *options, *trust], environment, "reload")
+    if code == -signal.SIGKILL:
         # Most likely by the kernel, for its memory, which says nothing of the result.
         return Reloaded(skipped="the process that did so was killed")
-    if done.returncode < 0:
-        raise CustomizerError(Reason.CRASHED, f"Loading the result again was ended by signal {-done.returncode}.")
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason was given"]
-        raise CustomizerError(Reason.RESULT_MISMATCH, f"The result cannot be loaded again: {lines[-1]}.")
+    if code < 0:
+        raise CustomizerError(Reason.CRASHED, f"Loading the result again was ended by signal {-code}.")
+    if code != 0:
+        last = last or "no reason was given"
+        raise CustomizerError(Reason.RESULT_MISMATCH, f"The result cannot be loaded again: {last}.")
     return Reloaded.model_validate(json.loads(target.read_text()))

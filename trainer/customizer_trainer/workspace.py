@@ -31,6 +31,11 @@ class Workspace:
         return self.root / "fetched.json"
 
     @property
+    def log(self) -> Path:
+        """All that was logged, as JSON lines; only of `run`."""
+        return self.root / "log.jsonl"
+
+    @property
     def resume(self) -> Path:
         """Checkpoints brought from S3, one folder each."""
         return self.root / "resume"
@@ -50,6 +55,11 @@ class AttemptFolder:
     def recipe(self) -> Path:
         """The backend's configuration."""
         return self.root / "recipe.json"
+
+    @property
+    def output(self) -> Path:
+        """What the ranks print."""
+        return self.root / "output"
 
     @property
     def checkpoints(self) -> Path:

@@ -14,7 +14,7 @@ from customizer_operator.api.customization_job_status import PlannedGroup, Train
 from customizer_operator.api.scheduling import Domain
 from customizer_operator.cli.admission import Verdict, admit, find_kind
 from customizer_operator.cli.documents import UnreadableError, read
-from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job
+from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job, render_job_file
 from customizer_operator.cli.suggestions import suggest
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.batching import plan_training
@@ -60,6 +60,9 @@ def _build_parser() -> argparse.ArgumentParser:
         if name == "plan":
             command.add_argument("--samples", type=_count, help="samples to train on, those for validation left out")
         if name == "render":
+            command.add_argument(
+                "--job-file", action="store_true", help="print only the trainer's job file of a CustomizationJob"
+            )
             for field in dataclasses.fields(Images):
                 option = f"--{field.name.replace('_', '-')}-image"
                 command.add_argument(option, default=f"customizer-{field.name}".replace("_", "-"), help="image to name")
@@ -111,6 +114,8 @@ def _plan(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
 
 
 def _render(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
+    if chosen.job_file:
+        return _render_job_files(judged)
     images = Images(**{field.name: getattr(chosen, f"{field.name}_image") for field in dataclasses.fields(Images)})
     lines = [f"# The uid {NOT_YET_GIVEN} stands for the one that the apiserver gives."]
     for kind, verdict in judged:
@@ -124,6 +129,17 @@ def _render(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
         lines += ["---\n" + _dump(item) for item in objects]
         if unknown is not None:
             lines.append(f"# {_name(kind, verdict.item)}: {unknown}")
+    return lines
+
+
+def _render_job_files(judged: Sequence[Judged]) -> list[str]:
+    """Returns a line for each job, which is all of the file; what is refused is told elsewhere."""
+    lines = []
+    for kind, verdict in judged:
+        if refused := _tell_refusals(kind, verdict):
+            sys.stderr.write("".join(f"{line}\n" for line in refused))
+        elif kind is CustomizationJob:
+            lines.append(render_job_file(verdict.item))
     return lines
 
 

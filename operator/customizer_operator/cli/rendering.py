@@ -6,7 +6,7 @@ from customizer_operator.api.base import Object
 from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.objects.images import Images
-from customizer_operator.objects.job_file import build_config_map
+from customizer_operator.objects.job_file import build_config_map, build_job_file
 from customizer_operator.objects.preflight import build_preflight
 from customizer_operator.objects.scheduling import build_pod_group
 from customizer_operator.objects.training import build_training
@@ -30,6 +30,11 @@ def render_job(item: Object, images: Images) -> list[Object]:
         group = build_pod_group(owner, job.spec.scheduling, find_mesh(job.spec.outline))
         objects += [] if group is None else [group]
     return objects
+
+
+def render_job_file(item: Object) -> str:
+    """Renders what the trainer is told of a CustomizationJob."""
+    return build_job_file(CustomizationJob.model_validate(_complete(item))).to_json()
 
 
 def render_deployment(item: Object, images: Images) -> tuple[list[Object], str | None]:

@@ -1,8 +1,5 @@
 """The job file: what the spec says, in the words of the contract."""
 
-import hashlib
-
-from customizer_contract.base import Model
 from customizer_contract.job import DatasetInput, Job, ModelInput
 from customizer_contract.paths import VOLUMES
 from customizer_contract.sources import HuggingFaceSource, ObjectStorage, S3Source, VolumeSource
@@ -75,22 +72,7 @@ def build_job_file(job: CustomizationJob) -> Job:
         artifact_name=spec.output.name or metadata.name,
         artifact_uri=spec.output.s3.uri,
     )
-    return file.model_copy(update={"spec_hash": _hash(file)})
-
-
-def _hash(file: Job) -> str:
-    """Digests what is trained, whoever asks for it."""
-    asked: Model = file.model_copy(
-        update={
-            "name": "",
-            "namespace": "",
-            "uid": "",
-            "spec_hash": "",
-            "gpu_memory_bytes": None,
-            "integrations": None,
-        }
-    )
-    return hashlib.sha256(asked.to_json().encode()).hexdigest()
+    return file.model_copy(update={"spec_hash": file.digest()})
 
 
 def build_config_map(job: CustomizationJob) -> Object:

@@ -48,6 +48,20 @@ def test_a_job_becomes_what_the_operator_makes_of_it(tmp_path: Path, capsys: pyt
     assert "&id" not in text
 
 
+def test_the_job_file_is_what_the_pods_mount(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, objects = render(samples.job(), tmp_path, capsys)
+    assert main(["render", "-f", str(tmp_path / "manifest.yaml"), "-n", "team", "--job-file"]) == 0
+    assert capsys.readouterr().out == f"{objects[0]['data']['job.json']}\n"
+
+
+def test_there_is_no_job_file_of_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "manifest.yaml").write_text(json.dumps(samples.job(model={})))
+    assert main(["render", "-f", str(tmp_path / "manifest.yaml"), "--job-file"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "is refused" in told.err
+
+
 def test_an_attempt_that_volcano_places_has_its_pod_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, _, objects = render(samples.job(scheduling={"scheduler": "Volcano"}), tmp_path, capsys)
     assert [item["kind"] for item in objects] == ["ConfigMap", "Job", "PyTorchJob", "PodGroup"]

@@ -1,5 +1,7 @@
 """What is quoted of a log is short and holds no secret."""
 
+import json
+
 import pytest
 
 from customizer_operator.plan.last_lines import quote_log
@@ -36,6 +38,14 @@ def test_the_last_lines_count_and_empty_ones_do_not() -> None:
     assert lines is not None
     assert lines.splitlines()[0] == "line 80"
     assert lines.splitlines()[-1] == "line 99"
+
+
+def test_an_entry_of_the_trainer_s_log_is_quoted_as_people_read_it() -> None:
+    said = {"time": "2026-01-01T00:00:00Z", "level": "ERROR", "logger": "x", "message": "it failed", "rank": 3}
+    trace = "Traceback (most recent call last):\n  File x\nValueError: no"
+    log = [json.dumps({**said, "exception": trace}), "Segmentation fault", json.dumps({**said, "level": "INFO"})]
+    told = ["ERROR rank 3: it failed", *trace.splitlines(), "Segmentation fault", "rank 3: it failed"]
+    assert quote_log("\n".join(log)) == "\n".join(told)
 
 
 def test_a_quote_is_bounded() -> None:

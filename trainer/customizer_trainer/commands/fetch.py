@@ -12,6 +12,7 @@ from customizer_contract.job import Job
 from customizer_contract.result import DatasetFacts, Result
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
 from customizer_trainer.inputs import fetch_job_data, prepare_job_data
+from customizer_trainer.storage.output import open_output
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_model
 from customizer_trainer.workspace import Workspace
@@ -43,7 +44,7 @@ def run(job: Job, workspace: Workspace) -> Result:
     model = fetch_model(job.model, s3, workspace.model)
     data = fetch_job_data(job, s3, workspace)
     prepared = prepare_job_data(job, data, model, workspace.samples, with_tokens=True)
-    found = CheckpointStore(s3, job).download_newest(workspace.resume)
+    found = CheckpointStore(open_output(job), job).download_newest(workspace.resume)
     resume = None
     if found is not None:
         checkpoint, folder = found

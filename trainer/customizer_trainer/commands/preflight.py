@@ -16,8 +16,10 @@ from customizer_trainer.inputs import fetch_job_data, prepare_job_data
 from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model
 from customizer_trainer.publishing import find_owner
-from customizer_trainer.storage.s3 import S3, join
+from customizer_trainer.storage.output import open_output
+from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import check_weights, fetch_model_settings
+from customizer_trainer.storage.store import Store, join
 from customizer_trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -27,9 +29,9 @@ REPORT_FILE, PAGE_FILE = "preflight.json", "preflight.html"
 
 def run(job: Job, workspace: Workspace) -> Result:
     """Checks everything that needs no GPU. Raises CustomizerError with the first thing that is wrong."""
-    s3 = S3(job.storage)
-    present = s3.find_any(job.artifact_uri, missing=Reason.OUTPUT_NOT_FOUND)
-    check_output(job, present, s3.read(join(job.artifact_uri, MANIFEST_FILE)))
+    s3, output = S3(job.storage), open_output(job)
+    present = output.find_any(job.artifact_uri, missing=Reason.OUTPUT_NOT_FOUND)
+    check_output(job, present, output.read(join(job.artifact_uri, MANIFEST_FILE)))
     settings = fetch_model_settings(job.model, s3, workspace.model)
     check_weights(job.model.source, s3)
     config = read_config(settings)
@@ -43,7 +45,7 @@ def run(job: Job, workspace: Workspace) -> Result:
         prepared = prepare_job_data(job, data, settings, workspace.samples, with_tokens=False)
     except InvalidRecordsError as error:
         report = Report(model=facts, problems=error.problems.first, problem_counts=dict(error.problems.counts))
-        put_report(job, s3, report)
+        put_report(job, output, report)
         raise error.with_report(report_uri) from None
     dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
     check_memory(job, config, longest_sample=dataset.longest_sequence)
@@ -53,15 +55,15 @@ def run(job: Job, workspace: Workspace) -> Result:
         *find_backend(job).warn_of_device(job),
         *find_backend(job).warn_of_serving(job),
     ]
-    put_report(job, s3, build_report(prepared, dataset, facts, warnings))
+    put_report(job, output, build_report(prepared, dataset, facts, warnings))
     return Result(command="preflight", dataset=dataset, model=facts, warnings=warnings)
 
 
-def put_report(job: Job, s3: S3, report: Report) -> None:
+def put_report(job: Job, output: Store, report: Report) -> None:
     """Stores the report, for programs and for people."""
-    s3.put(join(job.work_uri, REPORT_FILE), report.to_json().encode())
+    output.put(join(job.work_uri, REPORT_FILE), report.to_json().encode())
     page = render_page(report, f"Preflight of {job.namespace}/{job.name}")
-    s3.put(join(job.work_uri, PAGE_FILE), page.encode())
+    output.put(join(job.work_uri, PAGE_FILE), page.encode())
 
 
 def describe_model(config: ModelConfig) -> ModelFacts:

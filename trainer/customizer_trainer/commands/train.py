@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from customizer_contract.job import Job
 from customizer_contract.result import ArtifactReference, Result
 from customizer_contract.sources import HuggingFaceSource, display
 from customizer_contract.steps import count_steps
+from customizer_trainer import logs
 from customizer_trainer.backends.backend import Base, Inputs
 from customizer_trainer.backends.choice import find_backend
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, best, newest
@@ -34,13 +35,14 @@ from customizer_trainer.publishing import (
 )
 from customizer_trainer.reloading import judge, reload
 from customizer_trainer.storage.digest import model_digest
+from customizer_trainer.storage.output import open_output
 from customizer_trainer.storage.patience import patiently
-from customizer_trainer.storage.s3 import S3
+from customizer_trainer.storage.store import Store
 from customizer_trainer.tracking.tracker import Ending
 from customizer_trainer.training.events import EventReader
 from customizer_trainer.training.launch import Place, Ranks, build_command, build_environment, cores_here, read_place
 from customizer_trainer.training.state import Training
-from customizer_trainer.training.supervise import Display, Supervisor, stop_signal
+from customizer_trainer.training.supervise import Display, Supervisor, Viewer, stop_signal
 from customizer_trainer.training.trackers import Trackers
 from customizer_trainer.training.uploads import Uploader
 from customizer_trainer.workspace import AttemptFolder, Workspace
@@ -79,19 +81,29 @@ class _Attempt:
         return count_steps(self.job.outline, dataset.training.samples, dataset.packed).total
 
 
-def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, str], port: int) -> Result:
-    """Runs one attempt on this node. Raises CommandFailedError with what was reached when it is not done."""
-    s3 = S3(job.storage)
-    published = patiently(lambda: find_published(job, s3), "look for the artifact", threading.Event().wait)
+def run(
+    job: Job,
+    workspace: Workspace,
+    number: int,
+    environment: Mapping[str, str],
+    open_viewer: Callable[[Training], Viewer],
+) -> Result:
+    """Runs one attempt on this node; on node 0 a viewer shows it.
+
+    Raises CommandFailedError with what was reached when it is not done.
+    """
+    output = open_output(job)
+    published = patiently(lambda: find_published(job, output), "look for the artifact", threading.Event().wait)
     if published is not None:
         log.info("an earlier attempt has published %s", published.uri)
         return Result(command="train", artifact=published)
     outline = job.outline
     place = read_place(environment, outline.nodes, outline.processes)
+    logs.bind(attempt=number, node=place.node)
     attempt = _Attempt(job, number, place, read_fetched(job, workspace), workspace.attempt(number))
     begin = Training.begin(number, attempt.total_steps, attempt.resumed_from, datetime.now(UTC))
-    shown = Display(begin, port if place.node == 0 else None)
-    store = CheckpointStore(s3, job)
+    shown = Display(begin, open_viewer(begin) if place.node == 0 else None)
+    store = CheckpointStore(output, job)
     uploader = Uploader(store, place.node, shown.checkpointed, job.checkpoints.keep)
     trackers = Trackers(job.integrations if place.node == 0 else None)
     artifact, unproved = None, list[str]()
@@ -105,7 +117,7 @@ def run(job: Job, workspace: Workspace, number: int, environment: Mapping[str, s
                 pause = threading.Event().wait
                 made = patiently(lambda: _assemble(attempt, store, uploader), "put the result together", pause)
                 unproved = [] if made.loss is not None else [_NOT_RELOADED]
-                artifact = patiently(lambda: _publish(attempt, s3, made), "publish", pause)
+                artifact = patiently(lambda: _publish(attempt, output, made), "publish", pause)
     except CustomizerError as error:
         ending: Ending = "KILLED" if error.reason is Reason.PREEMPTED else "FAILED"
         warnings = trackers.finish(ending, _TRACKERS_LAST_SECONDS)
@@ -128,10 +140,12 @@ def _train(
 ) -> None:
     folder, place = attempt.folder, attempt.place
     shutil.rmtree(folder.root, ignore_errors=True)
-    folder.events.mkdir(parents=True)
+    for made in (folder.events, folder.output):
+        made.mkdir(parents=True)
     folder.recipe.write_text(json.dumps(_build_recipe(attempt), indent=2))
     worker = find_backend(attempt.job).worker
-    command = build_command(place, worker, [str(folder.recipe), str(folder.events), attempt.job.device])
+    arguments = [str(folder.recipe), str(folder.events), attempt.job.device]
+    command = build_command(place, worker, arguments, folder.output)
     supervisor = Supervisor(place, attempt.number, EventReader(folder.events), uploader, shown)
     trackers.start(attempt.job, folder.events, folder.trackers, environment)
     ranks = Ranks(command, build_environment(environment, place, cores_here()))
@@ -201,11 +215,11 @@ def _assemble(attempt: _Attempt, store: CheckpointStore, uploader: Uploader) -> 
     return _Made(chosen, adapter, judge(reloaded, chosen.validation_loss, quantized=_is_quantized(job)))
 
 
-def _publish(attempt: _Attempt, s3: S3, made: _Made) -> ArtifactReference:
+def _publish(attempt: _Attempt, output: Store, made: _Made) -> ArtifactReference:
     job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
     manifest = build_manifest(
         job,
-        files=upload_files(job, s3, folder.artifact),
+        files=upload_files(job, output, folder.artifact),
         base_digest=model_digest(fetched.model),
         model=fetched.model,
         adapter=made.adapter,
@@ -215,7 +229,7 @@ def _publish(attempt: _Attempt, s3: S3, made: _Made) -> ArtifactReference:
         packages=installed_versions(find_backend(job).packages),
         now=datetime.now(UTC),
     )
-    reference = publish_manifest(job, s3, manifest)
+    reference = publish_manifest(job, output, manifest)
     log.info("published %s: the checkpoint of step %d", reference.uri, made.checkpoint.step)
     return reference
 

@@ -1,14 +1,12 @@
-"""S3: read, list, download, upload. Errors are those of the catalogue, after bounded retries."""
+"""S3. Errors are those of the catalogue, after bounded retries."""
 
 import base64
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import boto3
 from boto3.exceptions import RetriesExceededError, S3UploadFailedError
@@ -25,18 +23,13 @@ from botocore.exceptions import (
 from customizer_contract.artifact import File
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import ObjectStorage
-from customizer_trainer.storage.digest import file_digest
-from customizer_trainer.storage.downloads import DownloadIndex
+from customizer_trainer.storage.store import FILES_AT_ONCE, Store, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
-
 log = logging.getLogger(__name__)
 
-_FILES_AT_ONCE = 4
 _TRANSFER = TransferConfig(
     multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=8, num_download_attempts=8
 )
@@ -47,30 +40,14 @@ _CONFLICT = 409
 _NOT_IMPLEMENTED = 501
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object below a prefix."""
-
-    path: str
-    """Relative to the prefix that was listed; the object's own name if the address was that of the object."""
-    uri: str
-    size_bytes: int
-    etag: str
-
-
-def join(prefix: str, path: str) -> str:
-    """Appends a relative path to an address: `s3://b/a/` or `s3://b/a`, and `x/y`, give `s3://b/a/x/y`."""
-    return f"{prefix.rstrip('/')}/{path}"
-
-
 def split(uri: str) -> tuple[str, str]:
     """Splits `s3://bucket/key` into bucket and key."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
 
-class S3:
-    """A client. `missing` is the reason that an absence means to the caller (`ModelNotFound`, ...)."""
+class S3(Store):
+    """A client. Addresses are `s3://bucket/key`."""
 
     def __init__(self, storage: ObjectStorage) -> None:
         self._where = storage.endpoint_url or f"S3 in {storage.region}"
@@ -78,7 +55,7 @@ class S3:
             signature_version="s3v4",
             connect_timeout=10,
             read_timeout=60,
-            max_pool_connections=_FILES_AT_ONCE * 8,
+            max_pool_connections=FILES_AT_ONCE * 8,
             retries={"mode": "standard", "total_max_attempts": 6},
             # Own servers seldom have a name in DNS for each bucket.
             s3={"addressing_style": "path" if storage.endpoint_url else "auto"},
@@ -131,77 +108,6 @@ class S3:
         with self._errors(uri):
             return self._head(*split(uri)) is not None
 
-    def download(
-        self,
-        uri: str,
-        folder: Path,
-        *,
-        missing: Reason,
-        select: Callable[[Iterable[str]], Iterable[str]] = lambda paths: paths,
-    ) -> list[Path]:
-        """Downloads the object, or the selected files below the prefix, into a folder; returns their local paths.
-
-        What a former call has brought completely and nobody has changed since, here or there, is not brought again.
-        """
-        found = {stored.path: stored for stored in self.list_objects(uri, missing=missing)}
-        chosen = [found[path] for path in select(sorted(found))]
-        if not chosen:
-            raise CustomizerError(missing, f"{uri}: nothing there that could be used.")
-        index = DownloadIndex(folder)
-
-        def bring(stored: StoredObject) -> Path:
-            target = folder / stored.path
-            if not index.holds(stored.path, stored.etag, stored.size_bytes):
-                self._download(stored.uri, target, missing)
-                index.add(stored.path, stored.etag)
-            return target
-
-        return _each(bring, chosen)
-
-    def download_files(self, prefix: str, files: Iterable[File], folder: Path, *, missing: Reason) -> None:
-        """Downloads the files of a manifest and verifies each; files that are there and right are not brought again.
-
-        Raises ArtifactInvalid for a file whose content differs from what the manifest says.
-        """
-
-        def bring(file: File) -> None:
-            target = folder / file.path
-            if _is(target, file):
-                return
-            self._download(join(prefix, file.path), target, missing)
-            if not _is(target, file):
-                target.unlink()
-                raise CustomizerError(
-                    Reason.ARTIFACT_INVALID,
-                    f"{join(prefix, file.path)}: size or sha256 differ from the manifest.",
-                    file=file.path,
-                )
-
-        _each(bring, files)
-
-    def upload(self, files: Mapping[str, Path], prefix: str) -> list[File]:
-        """Uploads files under their relative paths, with checksums that the server verifies; returns their digests.
-
-        A file that is already there with the same size and digest is not sent again.
-        """
-
-        def send(item: tuple[str, Path]) -> File:
-            path, local = item
-            file = File(path=path, size_bytes=local.stat().st_size, sha256=file_digest(local))
-            bucket, key = split(join(prefix, path))
-            with self._errors(join(prefix, path), Reason.OUTPUT_NOT_FOUND):
-                if not self._has(bucket, key, file):
-                    self._client.upload_file(
-                        str(local),
-                        bucket,
-                        key,
-                        ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": file.sha256}},
-                        Config=_TRANSFER,
-                    )
-            return file
-
-        return _each(send, sorted(files.items()))
-
     def put(self, uri: str, content: bytes) -> None:
         """Writes a small object, replacing what was there."""
         bucket, key = split(uri)
@@ -230,25 +136,38 @@ class S3:
                 self._client.put_object(Bucket=bucket, Key=key, Body=content, ChecksumSHA256=_checksum(content))
         return True
 
-    def delete(self, prefix: str) -> None:
-        """Deletes all objects below a prefix, as a folder."""
-        for stored in self.list_objects(f"{prefix.rstrip('/')}/", missing=Reason.OUTPUT_NOT_FOUND):
-            self.delete_object(stored.uri)
-
     def delete_object(self, uri: str) -> None:
         """Deletes one object if it is there."""
         bucket, key = split(uri)
         with self._errors(uri):
             self._client.delete_object(Bucket=bucket, Key=key)
 
-    def _download(self, uri: str, target: Path, missing: Reason) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
+    def _bring(self, uri: str, target: Path, missing: Reason) -> None:
         bucket, key = split(uri)
-        log.info("downloading %s", uri)
         with self._errors(uri, missing):
-            self._client.download_file(bucket, key, str(partial), Config=_TRANSFER)
-        partial.replace(target)
+            self._client.download_file(bucket, key, str(target), Config=_TRANSFER)
+
+    def _send(self, local: Path, uri: str, file: File) -> None:
+        bucket, key = split(uri)
+        with self._errors(uri, Reason.OUTPUT_NOT_FOUND):
+            self._client.upload_file(
+                str(local),
+                bucket,
+                key,
+                ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": file.sha256}},
+                Config=_TRANSFER,
+            )
+
+    def _holds(self, uri: str, file: File) -> bool:
+        bucket, key = split(uri)
+        with self._errors(uri, Reason.OUTPUT_NOT_FOUND):
+            try:
+                head = self._client.head_object(Bucket=bucket, Key=key)
+            except ClientError as error:
+                if _status(error) == _MISSING:
+                    return False
+                raise
+        return head["ContentLength"] == file.size_bytes and head["Metadata"].get("sha256") == file.sha256
 
     def _head(self, bucket: str, key: str) -> StoredObject | None:
         try:
@@ -258,15 +177,6 @@ class S3:
                 return None
             raise
         return StoredObject(key.rpartition("/")[2], f"s3://{bucket}/{key}", head["ContentLength"], head["ETag"])
-
-    def _has(self, bucket: str, key: str, file: File) -> bool:
-        try:
-            head = self._client.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if _status(error) == _MISSING:
-                return False
-            raise
-        return head["ContentLength"] == file.size_bytes and head["Metadata"].get("sha256") == file.sha256
 
     @contextmanager
     def _errors(self, uri: str, missing: Reason = Reason.STORAGE_UNAVAILABLE) -> Iterator[None]:
@@ -297,22 +207,9 @@ class S3:
         return CustomizerError(Reason.STORAGE_UNAVAILABLE, f"{uri}: {self._where} answers {status} ({code}).")
 
 
-def _each(action: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
-    """Does it for all items, several at once; the first failure is raised and leaves the rest undone."""
-    pool = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="s3")
-    try:
-        return list(pool.map(action, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _status(error: ClientError) -> int:
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def _checksum(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
-
-
-def _is(path: Path, file: File) -> bool:
-    return path.is_file() and path.stat().st_size == file.size_bytes and file_digest(path) == file.sha256

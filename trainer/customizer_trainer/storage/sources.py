@@ -7,7 +7,7 @@ from pathlib import Path
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import ModelInput
-from customizer_contract.sources import HuggingFaceSource, S3Source, Source, VolumeSource, display
+from customizer_contract.sources import HuggingFaceSource, LocalSource, S3Source, Source, VolumeSource, display
 from customizer_trainer.storage import hub
 from customizer_trainer.storage.model_files import select_model, select_settings, select_weights
 from customizer_trainer.storage.s3 import S3
@@ -37,8 +37,8 @@ def fetch_data(source: Source, s3: S3, folder: Path, select: Select) -> Path:
         case HuggingFaceSource():
             hub.download(source, folder, kind="dataset", missing=Reason.DATASET_NOT_FOUND, select=select)
             return folder
-        case VolumeSource():
-            return _mounted(source, Reason.DATASET_NOT_FOUND)
+        case VolumeSource() | LocalSource():
+            return _find(source, Reason.DATASET_NOT_FOUND)
 
 
 def check_weights(source: Source, s3: S3) -> None:
@@ -49,8 +49,8 @@ def check_weights(source: Source, s3: S3) -> None:
             paths = [stored.path for stored in found]
         case HuggingFaceSource():
             paths = hub.list_files(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
-        case VolumeSource():
-            paths = [path.name for path in _mounted(source, Reason.MODEL_NOT_FOUND).iterdir()]
+        case VolumeSource() | LocalSource():
+            paths = [path.name for path in _find(source, Reason.MODEL_NOT_FOUND).iterdir()]
     if not select_weights(paths):
         raise CustomizerError(
             Reason.MODEL_INVALID, f"{display(source)}: no weights (model*.safetensors) beside config.json."
@@ -78,8 +78,8 @@ def _fetch_model(source: Source, s3: S3, folder: Path, select: Select) -> Path:
             s3.download(source.uri.rstrip("/") + "/", folder, missing=Reason.MODEL_NOT_FOUND, select=select)
         case HuggingFaceSource():
             hub.download(source, folder, kind="model", missing=Reason.MODEL_NOT_FOUND, select=select)
-        case VolumeSource():
-            folder = _mounted(source, Reason.MODEL_NOT_FOUND)
+        case VolumeSource() | LocalSource():
+            folder = _find(source, Reason.MODEL_NOT_FOUND)
     if not (folder / "config.json").is_file():
         raise CustomizerError(
             Reason.MODEL_INVALID,
@@ -89,8 +89,8 @@ def _fetch_model(source: Source, s3: S3, folder: Path, select: Select) -> Path:
     return folder
 
 
-def _mounted(source: VolumeSource, missing: Reason) -> Path:
+def _find(source: VolumeSource | LocalSource, missing: Reason) -> Path:
     path = Path(source.path)
     if not path.exists():
-        raise CustomizerError(missing, f"{display(source)}: no such file or folder on the volume.")
+        raise CustomizerError(missing, f"{display(source)}: no such file or folder there.")
     return path

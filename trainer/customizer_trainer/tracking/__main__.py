@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from customizer_contract.job import Job
+from customizer_trainer import logs
 from customizer_trainer.tracking.feed import feed
 from customizer_trainer.tracking.record import describe
 from customizer_trainer.tracking.tracker import Tracker
@@ -31,14 +32,14 @@ def open_tracker(kind: str, job: Job, folder: Path) -> Tracker:
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Feeds a tracker; returns 1, with the reason as the only line on standard output, if it was not told all."""
+    logs.log_as_json()
     kind, job_file, events, folder = arguments
     job = Job.model_validate_json(Path(job_file).read_text())
     tracker = open_tracker(kind, job, Path(folder))
     problem = feed(tracker, EventReader(Path(events)), describe(job).every_steps, sys.stdin)
     if problem is None:
         return 0
-    secret = environment.get("WANDB_API_KEY")
-    print(problem.replace(secret, "***") if secret else problem, flush=True)
+    print(logs.mask(problem, logs.find_secrets(environment)), flush=True)
     return 1
 
 

@@ -9,9 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
+
+from customizer_trainer.logs import LINE_PREFIX, Relay
 
 RENDEZVOUS_TIMEOUT_SECONDS = 1800
 """How long a node waits for the others: they may still be downloading the model."""
+_LAST_LINES_SECONDS = 5.0
+"""How long what torchrun has written last may take to be read, when it has ended."""
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -39,8 +44,8 @@ def read_place(environment: Mapping[str, str], nodes: int, processes: int) -> Pl
     )
 
 
-def build_command(place: Place, module: str, arguments: list[str]) -> list[str]:
-    """Builds the command that starts the ranks of this node."""
+def build_command(place: Place, module: str, arguments: list[str], output: Path) -> list[str]:
+    """Builds the command that starts the ranks of this node; what they print lies below `output`, too."""
     return [
         sys.executable,
         "-P",
@@ -52,6 +57,8 @@ def build_command(place: Place, module: str, arguments: list[str]) -> list[str]:
         f"--master-addr={place.master}",
         f"--master-port={place.port}",
         f"--rdzv-conf=timeout={RENDEZVOUS_TIMEOUT_SECONDS}",
+        f"--log-dir={output}",
+        "--tee=3",
         "-m",
         module,
         *arguments,
@@ -70,6 +77,7 @@ def build_environment(environment: Mapping[str, str], place: Place, cores: int) 
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
+        "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": LINE_PREFIX,
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -94,7 +102,16 @@ class Ranks:
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
         # A session of its own: what is left of it can be ended as a whole.
-        self._process = subprocess.Popen(command, env=dict(environment), start_new_session=True)
+        self._process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._relay = Relay(cast(IO[str], self._process.stdout), "output")
 
     def exit_code(self) -> int | None:
         """Returns torchrun's exit code, None while it runs."""
@@ -116,6 +133,7 @@ class Ranks:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        self._relay.join(_LAST_LINES_SECONDS)
 
 
 def _free_port() -> int:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Protocol
 
 from customizer_contract.errors import CustomizerError
+from customizer_trainer import logs
 from customizer_trainer.checkpoints import Checkpoint
 from customizer_trainer.training.events import Ended, Event, EventReader, Failed, Saved, Started
 from customizer_trainer.training.launch import Place, Ranks
 from customizer_trainer.training.memory import count_kills
-from customizer_trainer.training.server import ProgressServer
 from customizer_trainer.training.state import Training
 from customizer_trainer.training.uploads import Uploader
 from customizer_trainer.training.verdict import End, judge
@@ -26,13 +27,23 @@ _LAST_WORDS_SECONDS = 5.0
 """How long the rest has when one rank of this node has failed, or when all have ended."""
 
 
+class Viewer(Protocol):
+    """Shows how a training stands."""
+
+    def show(self, training: Training) -> None:
+        """Shows this state from now on."""
+
+    def close(self) -> None:
+        """Stops showing."""
+
+
 class Display:
     """The state of the training, shown on node 0 whenever it changes; the upload thread changes it, too."""
 
-    def __init__(self, training: Training, port: int | None) -> None:
+    def __init__(self, training: Training, viewer: Viewer | None) -> None:
         self._lock = threading.Lock()
-        self._training = training
-        self._server = None if port is None else ProgressServer(port, training)
+        self._viewer = viewer
+        self._show(training)
 
     @property
     def training(self) -> Training:
@@ -56,13 +67,14 @@ class Display:
 
     def close(self) -> None:
         """Stops showing."""
-        if self._server is not None:
-            self._server.close()
+        if self._viewer is not None:
+            self._viewer.close()
 
     def _show(self, training: Training) -> None:
         self._training = training
-        if self._server is not None:
-            self._server.show(training)
+        logs.bind(step=training.progress.step)
+        if self._viewer is not None:
+            self._viewer.show(training)
 
 
 @dataclass(slots=True)

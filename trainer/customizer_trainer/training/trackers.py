@@ -12,6 +12,7 @@ from pathlib import Path
 
 from customizer_contract.integrations import Integrations
 from customizer_contract.job import Job
+from customizer_trainer.logs import Relay
 from customizer_trainer.tracking.tracker import Ending
 
 log = logging.getLogger(__name__)
@@ -36,15 +37,19 @@ class Trackers:
         job_file = folder / "job.json"
         job_file.write_text(job.to_json())
         for kind in self._kinds:
+            reading, writing = os.pipe()
             module = [sys.executable, "-P", "-m", "customizer_trainer.tracking"]
             self._running[kind] = subprocess.Popen(
                 [*module, kind, str(job_file), str(events), str(folder / kind)],
                 env={name: value for name, value in environment.items() if not name.startswith(_SECRETS)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=writing,
                 text=True,
                 start_new_session=True,
             )
+            os.close(writing)
+            Relay(os.fdopen(reading, errors="replace"), kind)
 
     def finish(self, ending: Ending, patience: float) -> list[str]:
         """Says how the attempt ended, waits until all is told, and returns what was not."""

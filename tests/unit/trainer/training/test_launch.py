@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_alone_no_variable_is_needed() -> None:
 
 
 def test_torchrun_meets_at_a_fixed_place() -> None:
-    command = build_command(Place(1, 2, 4, "job-a1-worker-0", 23456), "package.module", ["recipe"])
+    command = build_command(Place(1, 2, 4, "job-a1-worker-0", 23456), "package.module", ["recipe"], Path("/output"))
     assert command[0] == sys.executable
     assert command[-3:] == ["-m", "package.module", "recipe"]
     options = dict(option.removeprefix("--").split("=", 1) for option in command if option.startswith("--"))
@@ -28,6 +29,8 @@ def test_torchrun_meets_at_a_fixed_place() -> None:
         "master-addr": "job-a1-worker-0",
         "master-port": "23456",
         "rdzv-conf": "timeout=1800",
+        "log-dir": "/output",
+        "tee": "3",
     }
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from customizer_contract.artifact import AdapterReference
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_trainer.backends.backend import Base
+from customizer_trainer.logs import run_relayed
 from customizer_trainer.storage.model_files import select_settings
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -40,8 +40,8 @@ def assemble_model(checkpoint: Path, base: Base, target: Path) -> None:
     target.mkdir(parents=True)
     command = [sys.executable, "-P", "-m", "customizer_trainer.backends.automodel.consolidate"]
     # A process of its own: torch and its memory are gone when it ends.
-    done = subprocess.run([*command, str(checkpoint / "model"), str(target)], env=os.environ, check=False)
-    if done.returncode != 0:
+    code, _ = run_relayed([*command, str(checkpoint / "model"), str(target)], os.environ, "consolidate")
+    if code != 0:
         raise CustomizerError(Reason.CRASHED, f"The weights of {checkpoint} could not be put together.")
     names = [path.name for path in base.folder.iterdir() if path.is_file()]
     for name in select_settings(names, code=True):

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from customizer_contract.job import Job
 from customizer_trainer.backends.backend import Base
 from customizer_trainer.backends.unsloth.rope import scale_config
 from customizer_trainer.backends.unsloth.settings import build_rope
+from customizer_trainer.logs import run_relayed
 from customizer_trainer.storage.model_files import select_settings, select_weights
 
 Form = Literal["lora", "merged_16bit", "merged_4bit"]
@@ -85,8 +85,8 @@ def rewrite_weights(form: Form, checkpoint: Path, base: Base, target: Path, *, t
         *(["--trust-remote-code"] if trust_remote_code else []),
     ]
     # A process of its own: torch and its memory are gone when it ends.
-    done = subprocess.run([*command, *arguments], env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False)
-    if done.returncode != 0:
+    code, _ = run_relayed([*command, *arguments], {**os.environ, "HF_HUB_OFFLINE": "1"}, "merge")
+    if code != 0:
         raise CustomizerError(Reason.CRASHED, f"The adapter of {checkpoint} could not be merged.")
     return target
 
