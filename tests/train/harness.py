@@ -69,8 +69,10 @@ class Pod:
         job_file.write_text(self.job_file or self.job.to_json())
         message, log = self.disk / f"{command}.termination", self.disk / f"{command}.log"
         message.unlink(missing_ok=True)
-        where = ["--job", job_file, "--workspace", self.disk / "workspace", "--termination-message", message]
-        python = sys.executable if command == "train" else IO_PYTHON
+        # All of a job at once is for people, who call its end a result.
+        report = "--result" if command == "run" else "--termination-message"
+        where = ["--job", job_file, "--workspace", self.disk / "workspace", report, message]
+        python = sys.executable if command in {"train", "run"} else IO_PYTHON
         with log.open("w") as stream:
             process = subprocess.Popen(
                 [python, "-P", "-m", "customizer_trainer", command, *where, *arguments],
@@ -104,8 +106,8 @@ class Pod:
         return [event.pid for event in self._events(attempt) if isinstance(event, Started)]
 
     def _events(self, attempt: int) -> list[Event]:
-        folder = self.disk / "workspace" / f"attempt-{attempt}" / "events"
-        return [event for _, event in EventReader(folder).news()]
+        found = (self.disk / "workspace").glob(f"**/attempt-{attempt}/events")
+        return [event for folder in found for _, event in EventReader(folder).news()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from customizer_contract.artifact import Manifest
 from customizer_contract.errors import Reason
 from customizer_contract.job import Job
+from customizer_contract.logs import LogEntry
 from customizer_contract.progress import Progress
+from customizer_trainer.storage.digest import file_digest
 from tests.train.conftest import client
 from tests.train.harness import Outcome, Pod, Running, Storage, build_job, slowed
 from tests.train.pods import chat_loss, checkpoint_exists, download, fetch, free_port, mean_loss, train
@@ -147,6 +150,36 @@ def test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever
     download(storage, "s3://tests/out/two-nodes", tmp_path / "artifact")
 
 
+def test_one_machine_does_a_job_of_two_nodes_from_folders_with_the_losses_of_one_process(
+    storage: Storage, model: Path, unbroken: Trained, tmp_path: Path
+) -> None:
+    job = sft_job(storage, "alone", nodes=2)
+    for name in ("train", "validation"):
+        client(storage).download_file("tests", f"data/pairs/{name}.jsonl", str(tmp_path / f"{name}.jsonl"))
+    paths = {"model": model, "training": tmp_path / "train.jsonl", "validation": tmp_path / "validation.jsonl"}
+    options = [
+        word for name, path in {**paths, "output": tmp_path / "out"}.items() for word in (f"--{name}", str(path))
+    ]
+    secret = "a-token-that-nobody-may-see"
+    # No store can be reached, nor is one needed.
+    pod = Pod(tmp_path / "disk", job, Storage("http://127.0.0.1:9", "none", "none"), {"HF_TOKEN": secret})
+    outcome = pod.run("run", *options)
+    assert outcome.code == 0, outcome.log
+    assert {step: event.loss for step, event in pod.steps(1).items()} == pytest.approx(unbroken.losses, rel=1e-4)
+    assert outcome.result.artifact.uri == f"file://{tmp_path / 'out'}"
+    manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_text())
+    assert all(file_digest(tmp_path / "out" / file.path) == file.sha256 for file in manifest.files)
+    assert manifest.metrics["validation_loss"] == pytest.approx(unbroken.outcome.result.training.validation_loss)
+    # People read lines; what the ranks say of each step is kept as entries.
+    assert f"Training: step {STEPS}/{STEPS}" in outcome.log
+    assert "{" not in outcome.log
+    (log,) = (tmp_path / "disk").glob("workspace/*/log.jsonl")
+    entries = [LogEntry.model_validate_json(line) for line in log.read_text().splitlines()]
+    assert {entry.rank for entry in entries} >= {None, 0}
+    assert {entry.step for entry in entries if entry.rank == 0} >= {1, STEPS}
+    assert secret not in log.read_text()
+
+
 @pytest.fixture(scope="module")
 def lora(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """An adapter from chat data, validated on a share of them, by two processes of one node."""
@@ -188,7 +221,17 @@ def test_progress_and_metrics_are_served_while_it_trains(lora: Trained) -> None:
     progress = Progress.model_validate_json((lora.pod.disk / "progress").read_text())
     assert progress.phase in {"Training", "Validating", "Checkpointing"}
     assert progress.total_steps == lora.outcome.result.training.total_steps
-    assert "customizer_training_step " in (lora.pod.disk / "metrics").read_text()
+    metrics = (lora.pod.disk / "metrics").read_text().splitlines()
+    values = {name: float(value) for name, value in (line.split() for line in metrics if not line.startswith("#"))}
+    known = "step", "train_loss", "gradient_norm", "tokens_total", "data_wait_seconds_total", "memory_bytes"
+    assert all(values[f"customizer_training_{name}"] > 0 for name in known), values
+
+
+def test_every_line_of_the_log_is_an_entry_that_says_where_the_training_was(lora: Trained, storage: Storage) -> None:
+    entries = [LogEntry.model_validate_json(line) for line in lora.outcome.log.splitlines()]
+    assert {entry.rank for entry in entries} >= {None, 0}
+    assert {entry.attempt for entry in entries if entry.rank is not None} == {1}
+    assert storage.secret_key not in lora.outcome.log
 
 
 def test_checkpoints_are_saved_when_validated_and_every_so_often_in_between(lora: Trained) -> None:

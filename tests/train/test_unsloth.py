@@ -89,30 +89,34 @@ def test_a_full_model_is_published_complete_and_has_the_loss_that_was_told(
     assert mean_loss(model, tokenizer, storage) == pytest.approx(manifest.metrics["validation_loss"], rel=1e-3)
 
 
-def test_a_training_that_is_told_to_stop_goes_on_with_the_losses_of_one_that_is_not(
-    storage: Storage, unbroken: Trained, tmp_path: Path
+def test_a_run_on_one_machine_that_is_interrupted_goes_on_with_the_losses_of_one_that_is_not(
+    storage: Storage, model: Path, unbroken: Trained, tmp_path: Path
 ) -> None:
     job = sft_job(storage, "unsloth-broken")
-    first = Pod(tmp_path / "first", job, storage)
-    fetch(first)
-    running = train(first)
-    with slowed(first, attempt=1):
-        running.until(lambda: len(first.steps(1)) >= 3)
-        running.process.send_signal(signal.SIGTERM)
+    pod = Pod(tmp_path / "disk", job, storage)
+    options = ["--model", str(model), "--output", str(tmp_path / "out")]
+    running = pod.start("run", *options)
+    with slowed(pod, attempt=1):
+        running.until(lambda: len(pod.steps(1)) >= 3)
+        # Ctrl-C
+        running.process.send_signal(signal.SIGINT)
         stopped = running.wait()
     assert stopped.code == 75, stopped.log
     assert stopped.result.error.reason == Reason.PREEMPTED
     step = stopped.result.training.checkpoint_step
     assert 3 <= step < STEPS
 
-    second = Pod(tmp_path / "second", job, storage)
-    fetch(second)
-    done = train(second, attempt=2).wait()
+    done = pod.run("run", *options)
     assert done.code == 0, done.log
     assert done.result.training.resumed_from_step == step
-    losses = {number: event.loss for pod, n in ((first, 1), (second, 2)) for number, event in pod.steps(n).items()}
-    assert min(second.steps(2)) == step + 1
+    assert done.result.artifact.uri == f"file://{tmp_path / 'out'}"
+    assert min(pod.steps(2)) == step + 1
+    losses = {number: event.loss for attempt in (1, 2) for number, event in pod.steps(attempt).items()}
     assert losses == pytest.approx(unbroken.losses, rel=1e-4)
+    # What is published is not made again.
+    before = (tmp_path / "out" / "manifest.json").read_text()
+    assert pod.run("run", *options).code == 0
+    assert (tmp_path / "out" / "manifest.json").read_text() == before
 
 
 def test_an_adapter_beside_4_bit_weights_loads_with_peft_and_lowers_the_loss(

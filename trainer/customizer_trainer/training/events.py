@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from customizer_contract.base import Model
 from customizer_contract.errors import Reason
+from customizer_trainer import logs
 
 
 class Started(Model):
@@ -30,6 +31,12 @@ class Stepped(Model):
     gradient_norm: float
     learning_rate: float
     tokens_per_second: float
+    tokens: int = 0
+    """Of all ranks, padding excluded."""
+    data_wait_seconds: float = 0.0
+    """How long rank 0 has waited for its samples."""
+    memory_bytes: int | None = None
+    """The most that rank 0 has held at once: of its GPU's memory, or of the host's on a CPU."""
 
 
 class Validated(Model):
@@ -55,6 +62,8 @@ class Saved(Model):
     folder: Path
     train_loss: float
     validation_loss: float | None = None
+    seconds: float = 0.0
+    """How long training stood still for it."""
 
 
 class Failed(Model):
@@ -88,6 +97,8 @@ class EventLog:
 
     def tell(self, event: Event) -> None:
         """Appends an event in one write, so that a reader never sees half of one before the next."""
+        if isinstance(event, Started | Stepped):
+            logs.bind(step=event.step)
         line = _EVENT.dump_json(event, by_alias=True, exclude_none=True) + b"\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:

@@ -1,8 +1,14 @@
-"""Whether the kernel has killed a process of this container for its memory."""
+"""What a rank holds, and whether the kernel has killed a process of this container for its memory."""
 
+import resource
 from pathlib import Path
 
 _EVENTS = Path("/sys/fs/cgroup/memory.events")
+
+
+def peak_bytes() -> int:
+    """Returns the most memory of the host that this process has held at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def count_kills(events: Path = _EVENTS) -> int:

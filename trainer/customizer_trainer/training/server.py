@@ -1,16 +1,21 @@
 """`/progress` and `/metrics` of a running attempt, on node 0."""
 
+import dataclasses
 import errno
 import socket
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from customizer_trainer.training.state import Training
 
+PREFIX = "customizer_training_"
 _GAUGES = {
     "step": "Optimizer steps done.",
     "total_steps": "Optimizer steps of the whole training.",
@@ -20,9 +25,34 @@ _GAUGES = {
     "learning_rate": "Learning rate of the newest step.",
     "gradient_norm": "Norm of the newest step's gradient, before clipping.",
     "tokens_per_second": "Tokens a second over all devices, padding excluded.",
+    "step_seconds": "Median duration of the newest steps.",
     "checkpoint_step": "Step of the newest complete checkpoint in S3.",
     "eta_seconds": "Seconds that the rest will take.",
+    "memory_bytes": "Most memory that rank 0 has held at once: of its GPU, or of the host on a CPU.",
 }
+_COUNTERS = {
+    "tokens": "Tokens trained in this attempt, padding excluded.",
+    "data_wait_seconds": "Seconds of this attempt in which rank 0 waited for its samples.",
+}
+
+
+class Metrics(Collector):
+    """A training in the words of Prometheus."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields what is known now."""
+        training = self.training
+        values = {**training.progress.model_dump(), **dataclasses.asdict(training)}
+        for name, text in _GAUGES.items():
+            if values[name] is not None:
+                yield GaugeMetricFamily(f"{PREFIX}{name}", text, values[name])
+        for name, text in _COUNTERS.items():
+            yield CounterMetricFamily(f"{PREFIX}{name}", text, values[name])
+        words = "Checkpoints written in this attempt, and how long training stood still for them."
+        yield SummaryMetricFamily(f"{PREFIX}checkpoint_seconds", words, training.saves, training.save_seconds)
 
 
 class _DualStack(ThreadingHTTPServer):
@@ -51,21 +81,16 @@ class ProgressServer:
     def __init__(self, port: int, training: Training) -> None:
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
-        self._gauges = {
-            name: Gauge(f"customizer_training_{name}", text, registry=self._registry) for name, text in _GAUGES.items()
-        }
+        self._metrics = Metrics(training)
+        self._registry.register(self._metrics)
         self.show(training)
         self._server = _listen(port, self._handler())
         threading.Thread(target=self._server.serve_forever, name="progress", daemon=True).start()
 
     def show(self, training: Training) -> None:
         """Serves this state from now on."""
-        values = {**training.progress.model_dump(), "gradient_norm": training.gradient_norm}
         with self._lock:
-            self._training = training
-            for name, gauge in self._gauges.items():
-                if values[name] is not None:
-                    gauge.set(values[name])
+            self._training = self._metrics.training = training
 
     def close(self) -> None:
         """Stops serving."""

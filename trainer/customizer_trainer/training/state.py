@@ -34,6 +34,15 @@ class Training:
     stepped_at: datetime | None = None
     durations: tuple[float, ...] = ()
     """Seconds between the newest steps."""
+    tokens: int = 0
+    """Of all steps of this attempt."""
+    data_wait_seconds: float = 0.0
+    """Of all steps of this attempt."""
+    memory_bytes: int | None = None
+    saves: int = 0
+    """Checkpoints that this attempt has written to the disk."""
+    save_seconds: float = 0.0
+    """How long training stood still for them."""
 
     @classmethod
     def begin(cls, attempt: int, total_steps: int, resumed_from: int | None, now: datetime) -> "Training":
@@ -76,7 +85,15 @@ class Training:
                     tokens_per_second=event.tokens_per_second,
                     eta_seconds=self._eta(event.step, now),
                 )
-                return replace(told, gradient_norm=event.gradient_norm, stepped_at=now, durations=durations)
+                return replace(
+                    told,
+                    gradient_norm=event.gradient_norm,
+                    stepped_at=now,
+                    durations=durations,
+                    tokens=self.tokens + event.tokens,
+                    data_wait_seconds=self.data_wait_seconds + event.data_wait_seconds,
+                    memory_bytes=event.memory_bytes,
+                )
             case Validated():
                 return self._tell(now, phase="Validating", validation_loss=event.loss)
             case Saving():
@@ -85,7 +102,8 @@ class Training:
                 # All that other nodes than the first get to know.
                 losses = {"train_loss": event.train_loss, "validation_loss": event.validation_loss}
                 known = {name: loss for name, loss in losses.items() if loss is not None}
-                return self._tell(now, phase="Training", step=event.step, **known)
+                told = self._tell(now, phase="Training", step=event.step, **known)
+                return replace(told, saves=self.saves + 1, save_seconds=self.save_seconds + event.seconds)
             case Failed() | Ended():
                 return self
 

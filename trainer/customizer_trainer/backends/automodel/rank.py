@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from nemo_automodel.recipes._typed_config import RecipeConfig
 from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
 
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_trainer import logs
 from customizer_trainer.backends.automodel import checkpoints, cpu
 from customizer_trainer.backends.automodel.schedule import ScheduleConfig
 from customizer_trainer.training.events import Ended, EventLog, Saved, Saving, Started, Stepped, Validated
+from customizer_trainer.training.memory import peak_bytes
 
 
 def train(path: Path, log: EventLog, device: str) -> None:
@@ -47,6 +50,7 @@ def listen(recipe: Any, log: EventLog) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             message = f"At step {data.step + 1} the loss is {loss}, the norm of the gradient {norm}."
             raise CustomizerError(Reason.TRAINING_DIVERGED, message)
+        logs.bind(step=data.step + 1)
         train_metrics(data)
         if is_main:
             log.tell(
@@ -57,6 +61,9 @@ def listen(recipe: Any, log: EventLog) -> None:
                     gradient_norm=norm,
                     learning_rate=metrics["lr"],
                     tokens_per_second=metrics["tps"],
+                    tokens=int(metrics["num_tokens_per_step"]),
+                    data_wait_seconds=recipe.step_scheduler.take_wait(),
+                    memory_bytes=int(metrics["mem"] * 2**30) or peak_bytes(),
                 )
             )
 
@@ -71,9 +78,18 @@ def listen(recipe: Any, log: EventLog) -> None:
 
     def on_save(epoch: int, step: int, train_loss: float, val_loss: dict[str, float], **options: Any) -> None:
         log.tell(Saving(step=step + 1))
+        began = time.monotonic()
         save(epoch, step, train_loss, val_loss, **options)
         folder = Path(recipe.checkpointer.config.checkpoint_dir) / f"epoch_{epoch}_step_{step}"
         validation_loss = val_loss.get("default") if val_loss else None
-        log.tell(Saved(step=step + 1, folder=folder, train_loss=float(train_loss), validation_loss=validation_loss))
+        log.tell(
+            Saved(
+                step=step + 1,
+                folder=folder,
+                train_loss=float(train_loss),
+                validation_loss=validation_loss,
+                seconds=time.monotonic() - began,
+            )
+        )
 
     recipe.log_train_metrics, recipe.log_val_metrics, recipe.save_checkpoint = on_step, on_validation, on_save

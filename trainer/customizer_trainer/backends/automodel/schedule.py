@@ -41,6 +41,23 @@ class Schedule(StepScheduler):  # type: ignore[misc]
     def __init__(self, *, save_every_seconds: float, **options: Any) -> None:
         super().__init__(**options)
         self._clock = Clock(save_every_seconds)
+        self._wait = 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields the micro batches of each step, and measures how long they take to come."""
+        steps = super().__iter__()
+        while True:
+            began = time.monotonic()
+            batches = next(steps, None)
+            self._wait += time.monotonic() - began
+            if batches is None:
+                return
+            yield batches
+
+    def take_wait(self) -> float:
+        """Returns the seconds that the loop has waited for samples since this was asked last."""
+        waited, self._wait = self._wait, 0.0
+        return waited
 
     @property
     def is_val_step(self) -> bool:

@@ -19,6 +19,7 @@ from customizer_trainer.backends.unsloth.rope import complete_rope
 from customizer_trainer.backends.unsloth.samples import Collator, RowCollator, load_split
 from customizer_trainer.datasets.store import IGNORED
 from customizer_trainer.training.events import Ended, EventLog, Saved, Saving, Started, Stepped, Validated
+from customizer_trainer.training.memory import peak_bytes
 
 
 def train(path: Path, log: EventLog, device: str) -> None:
@@ -84,7 +85,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._saved_at = time.monotonic()
         self._stopping = False
         self._tokens = 0
-        self._began = 0.0
+        self._wait = 0.0
+        self._began = self._saving_at = 0.0
         self._train_loss = 0.0
         self._validated: Validated | None = None
 
@@ -95,6 +97,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def count(self, tokens: int) -> None:
         """Counts tokens of the step that runs."""
         self._tokens += tokens
+
+    def waited(self, seconds: float) -> None:
+        """Counts how long samples took to come."""
+        self._wait += seconds
+
+    def saving(self, step: int) -> None:
+        """Takes up that a checkpoint is being written."""
+        self._saving_at = time.monotonic()
+        self.log.tell(Saving(step=step))
 
     def validated(self, step: int, loss: float) -> None:
         """Takes up a validation. Raises TrainingDiverged when its loss is no number."""
@@ -136,8 +147,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 gradient_norm=norm,
                 learning_rate=logs["learning_rate"],
                 tokens_per_second=self._tokens / max(time.monotonic() - self._began, 1e-9),
+                tokens=self._tokens,
+                data_wait_seconds=self._wait,
+                memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_bytes(),
             )
         )
+        self._wait = 0.0
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tells that a checkpoint is on the disk."""
@@ -149,6 +164,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 folder=Path(args.output_dir) / f"checkpoint-{step}",
                 train_loss=self._train_loss,
                 validation_loss=validated.loss if validated is not None and validated.step == step else None,
+                seconds=self._saved_at - self._saving_at,
             )
         )
 
@@ -158,6 +174,13 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     watch: Watch
     validation: DataLoader[dict[str, torch.Tensor]]
+
+    def get_batch_samples(self, *args: Any, **options: Any) -> Any:
+        """Fetches the batches of a step, and measures how long they take to come."""
+        began = time.monotonic()
+        batches = super().get_batch_samples(*args, **options)
+        self.watch.waited(time.monotonic() - began)
+        return batches
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **options: Any) -> torch.Tensor:
         """Counts the tokens of a batch, and trains on it."""
@@ -183,5 +206,5 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         return {"eval_loss": total / count}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self.watch.log.tell(Saving(step=self.state.global_step))
+        self.watch.saving(self.state.global_step)
         super()._save_checkpoint(model, trial)
