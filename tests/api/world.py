@@ -163,6 +163,7 @@ class World:
             "metadata": {
                 "name": name,
                 "labels": {**template["metadata"]["labels"], **labels},
+                "annotations": template["metadata"].get("annotations") or {},
                 "ownerReferences": [
                     {
                         "apiVersion": owner["apiVersion"],

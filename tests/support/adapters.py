@@ -15,8 +15,11 @@ _RANK = 8
 _TARGET = "q_proj"
 
 
-def publish(bucket: str, prefix: str, *, name: str, base: Path, base_uri: str) -> str:
-    """Publishes an adapter of the model in `base`, which servers find at `base_uri`; returns its address."""
+def publish(bucket: str, prefix: str, *, name: str, base: Path, base_uri: str, strength: float = 0.01) -> str:
+    """Publishes an adapter of the model in `base`, which servers find at `base_uri`; returns its address.
+
+    `strength` is the largest of its numbers: the stronger, the less of what the model has learned is left.
+    """
     config = json.loads((base / "config.json").read_text())
     settings = {
         "base_model_name_or_path": base_uri,
@@ -29,7 +32,7 @@ def publish(bucket: str, prefix: str, *, name: str, base: Path, base_uri: str) -
     }
     contents = {
         "adapter_config.json": json.dumps(settings).encode(),
-        WEIGHTS: _build_weights(config["hidden_size"], config["num_hidden_layers"]),
+        WEIGHTS: _build_weights(config["hidden_size"], config["num_hidden_layers"], strength),
     }
     files = [
         File(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -54,10 +57,10 @@ def publish(bucket: str, prefix: str, *, name: str, base: Path, base_uri: str) -
     return f"s3://{bucket}/{prefix}"
 
 
-def _build_weights(width: int, layers: int) -> bytes:
+def _build_weights(width: int, layers: int, strength: float) -> bytes:
     """Returns a safetensors file with small numbers that are not zero, in float32."""
     count = _RANK * width
-    matrix = struct.pack(f"<{count}f", *((number % 7 - 3) / 300 for number in range(count)))
+    matrix = struct.pack(f"<{count}f", *((number % 7 - 3) / 3 * strength for number in range(count)))
     header: dict[str, object] = {}
     body = b""
     for layer in range(layers):

@@ -41,6 +41,8 @@ class SidecarInput(Model):
     """Name of the adapter that it was started with; it stays."""
     lora: LoraServer | None = None
     """None: no adapters come or go while the server runs."""
+    evaluates: Literal[True] | None = None
+    """Whether the sidecar is asked to put held-out questions; one of an earlier release would not understand."""
 
 
 class Serving(Model):

@@ -102,8 +102,8 @@ class ServingReason(StrEnum):
     """A canary answered spec.probe otherwise than expected and was removed. Its version is not tried again: serve
     another artifact, or correct the probe."""
     PREVIOUS_NOT_ASKED = "PreviousNotAsked"
-    """The served version was started without a sidecar, so that nobody can ask it: set rollout.compareWith to None, or
-    serve it once more with spec.evaluation before another artifact."""
+    """The served version was started without spec.evaluation, so that nobody can ask it: set rollout.compareWith to
+    None, or serve its model once more before another one."""
     DATASET_CHANGED = "DatasetChanged"
     """Canary and served version were asked different data: leave them as they are for the time of a roll-out. Any
     change of spec.evaluation asks both anew."""

@@ -44,15 +44,17 @@ def build_canary(servers: Object) -> Object:
     }
 
 
-def hold_version(servers: Object, present: Object) -> Object:
-    """Returns `servers` with the pods that are there: number and strategy change, the version does not."""
+def hold_version(servers: Object, present: Object) -> Object | None:
+    """Returns `servers` with the pods that are there: number and strategy change, the version does not.
+
+    None if nothing changes at all.
+    """
+    spec = {**servers["spec"], "template": present["spec"]["template"]}
+    if all(present["spec"].get(key) == value for key, value in spec.items()):
+        return None
     found = present["metadata"].get("annotations") or {}
     kept = {key: found[key] for key in (DIGEST_ANNOTATION, VERSION_ANNOTATION) if key in found}
-    return {
-        **servers,
-        "metadata": {**servers["metadata"], "annotations": kept},
-        "spec": {**servers["spec"], "template": present["spec"]["template"]},
-    }
+    return {**servers, "metadata": {**servers["metadata"], "annotations": kept}, "spec": spec}
 
 
 def find_pod_version(pod: Object) -> str | None:

@@ -4,6 +4,8 @@ It is not one of the pod template's annotations: those restart the servers. The 
 the volume within seconds, since it looks at a pod at once when the pod changes; a ConfigMap would take up to a minute.
 """
 
+import json
+
 from customizer_contract.adapters import SIDECAR_PORT
 from customizer_contract.paths import MODEL_STORE, WISH_FILE
 from customizer_contract.serving import API_KEY, LoraServer, SidecarInput
@@ -17,7 +19,7 @@ from customizer_operator.objects.pods import (
     build_tmp_mount,
 )
 from customizer_operator.objects.serving_engine import Weights, find_generation, find_rank
-from customizer_operator.objects.serving_pods import SERVER, Access, build_container
+from customizer_operator.objects.serving_pods import FILE_ANNOTATION, SERVER, Access, build_container
 
 SIDECAR = "sidecar"
 """Container that keeps a server's adapters as they are wished."""
@@ -50,6 +52,7 @@ def build_sidecar_input(deployment: ModelDeployment, image: str, weights: Weight
         port=PORT,
         staged=weights.name if weights.base_name is not None else None,
         lora=_build_lora(deployment.spec.runtime, image, weights),
+        evaluates=True if deployment.spec.evaluation is not None else None,
     )
 
 
@@ -100,6 +103,12 @@ def has_sidecar(pod: Object) -> bool:
     """Tells whether a pod has one."""
     containers: list[Object] = pod.get("spec", {}).get("initContainers") or []
     return any(container["name"] == SIDECAR for container in containers)
+
+
+def can_evaluate(pod: Object) -> bool:
+    """Tells whether the sidecar of a pod, or of a pod template, puts held-out questions."""
+    file = json.loads((pod["metadata"].get("annotations") or {}).get(FILE_ANNOTATION, "{}"))
+    return bool((file.get("sidecar") or {}).get("evaluates"))
 
 
 def asks_for_key(pod: Object) -> bool:

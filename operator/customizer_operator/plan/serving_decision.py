@@ -114,10 +114,10 @@ def _serve(
     storage = target.access.storage
     trial = plan_trial(observed, deployment, version, servers[0], present, storage)
     if trial.is_held:
-        held = [hold_version(servers[0], present)] if present is not None else []
-        canary = [build_canary(servers[0])] if trial.has_canary else []
+        held = hold_version(servers[0], present) if present is not None else None
+        canary = build_canary(servers[0]) if trial.has_canary else None
         kept = replace(_keep(status, verified), verified_digest=target.digest, storage=storage, trial=trial)
-        return replace(kept, apply=(*held, *canary))
+        return replace(kept, apply=tuple(item for item in (held, canary) if item is not None))
     return Decision(
         verified,
         apply=tuple(servers),

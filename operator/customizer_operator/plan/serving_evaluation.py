@@ -12,7 +12,7 @@ from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_evaluation import Evaluation, EvaluationStatus
 from customizer_operator.api.serving_reasons import ServingReason
-from customizer_operator.objects.serving_sidecar import has_sidecar
+from customizer_operator.objects.serving_sidecar import can_evaluate
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.serving_pods import Trouble
@@ -147,7 +147,7 @@ def find_obstacle_to_score(observed: Observed, question: EvaluationInput, pods: 
 
 def choose_pod(pods: Sequence[Pod], question: EvaluationInput) -> dict[str, EvaluationInput]:
     """Chooses the pod that is asked: the oldest, so that it stays the same one when others come."""
-    able = [pod for pod in pods if has_sidecar(pod.raw) and not pod.is_over]
+    able = [pod for pod in pods if can_evaluate(pod.raw) and not pod.is_over]
     chosen = min(able, key=lambda pod: (pod.created_at, pod.name), default=None)
     return {} if chosen is None else {chosen.uid: question}
 

@@ -19,7 +19,7 @@ from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.serving import find_replicas, find_version
 from customizer_operator.objects.serving_canary import canary_name, find_pod_version
 from customizer_operator.objects.serving_pods import CANARY, SERVER, find_file
-from customizer_operator.objects.serving_sidecar import has_sidecar
+from customizer_operator.objects.serving_sidecar import can_evaluate
 from customizer_operator.plan.plan import DEPLOYMENT, Annotation, Observed, Reference
 from customizer_operator.plan.serving_adapters import Fleet, plan_adapters
 from customizer_operator.plan.serving_evaluation import (
@@ -91,10 +91,10 @@ def plan_trial(
     is_served = present is not None and find_version(present) == version.digest
     if is_served or (before is not None and before.outcome == "Promoted"):
         return Trial(status=before)
-    if present is None and rollout.minimum_score is None and rollout.maximum_loss is None:
-        return Trial()
     if before is not None and before.outcome == "RolledBack":
         return Trial(is_held=True, status=before)
+    if present is None and rollout.minimum_score is None and rollout.maximum_loss is None:
+        return Trial()
     record = before or RolloutStatus(
         candidate=candidate,
         outcome="Trying",
@@ -165,7 +165,7 @@ def _compare(trial: Trial, attempt: _Attempt, question: EvaluationInput, score: 
         rollout = rollout.model_copy(update={"compare_with": "None"})
     if (verdict := judge(rollout, score, None)) is not None:
         return _conclude(trial, verdict)
-    if present is not None and not has_sidecar(present["spec"]["template"]):
+    if present is not None and not can_evaluate(present["spec"]["template"]):
         return replace(trial, trouble=Trouble(ServingReason.PREVIOUS_NOT_ASKED, _CANNOT_ASK))
     status = attempt.deployment.status or ModelDeploymentStatus()
     served = Version(
@@ -194,7 +194,7 @@ def _compare(trial: Trial, attempt: _Attempt, question: EvaluationInput, score: 
 
 def _cannot_differ(present: Object, servers: Object) -> bool:
     """Tells whether nobody can ask the servers that are there, and the others would serve the very same weights."""
-    return not has_sidecar(present["spec"]["template"]) and _find_weights(present) == _find_weights(servers)
+    return not can_evaluate(present["spec"]["template"]) and _find_weights(present) == _find_weights(servers)
 
 
 def _find_weights(servers: Object) -> tuple[object, object]:

@@ -354,7 +354,7 @@ def test_a_canary_must_answer_the_probe(answer: ProbeReport, outcome: str) -> No
     assert condition(status, "Stalled")[0] == "True"
 
 
-def test_who_was_started_without_a_sidecar_cannot_be_compared_with() -> None:
+def test_who_was_started_without_evaluation_cannot_be_compared_with() -> None:
     world = served()
     world.scores = {DIGEST: score(0.7), NEXT_DIGEST: score(0.9)}
     world.change(**CANARY)
@@ -369,6 +369,13 @@ def test_who_was_started_without_a_sidecar_cannot_be_compared_with() -> None:
     assert (find_selected(world), condition(status, "Stalled")) == ({DIGEST}, ("True", "PreviousNotAsked"))
     world.change(rollout={"strategy": "Canary", "compareWith": "None", "minimumScore": 0.5})
     assert (world.settle()["state"], find_selected(world)) == ("Ready", {NEXT_DIGEST})
+
+
+def test_a_loser_is_not_served_even_where_nothing_else_is() -> None:
+    world = build_loser()
+    world.remove(DEPLOYMENT, "bot")
+    status = world.settle()
+    assert (status["state"], find_selected(world), condition(status, "Stalled")[0]) == ("Failed", set(), "True")
 
 
 def test_stopped_servers_have_no_canary() -> None:
