@@ -1,7 +1,6 @@
 """What a model's configuration says, and its tokenizer."""
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +12,12 @@ from customizer_contract.shape import Dtype, ModelShape
 from customizer_trainer.datasets.formats import Format
 from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.storage.model_files import select_weights
+from customizer_trainer.storage.tensor_files import read_header
 
 _CONV1D = frozenset({"gpt2", "openai-gpt", "gpt_bigcode", "imagegpt", "clvp"})
 """Architectures whose layers are no linear layers, so that LoRA finds nothing to adapt."""
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float32"}
 _SCALED_LENGTHS = frozenset({"default", "llama3", "longrope"})
-_HEADER_LIMIT = 100 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,8 @@ class ModelConfig:
     """Tokens that a token sees before it in some layers; None: all."""
     brings_code: bool = False
     """Whether Python files of its own come with the model."""
+    quantized: bool = False
+    """Whether its weights are stored in fewer bits than they mean."""
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -68,6 +69,7 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
         shape=parse_shape(text),
         sliding_window=_find_window(text),
         brings_code="auto_map" in document,
+        quantized="quantization_config" in document or "quantization_config" in text,
     )
 
 
@@ -139,7 +141,8 @@ def checkpoint_dtype(folder: Path) -> str:
     weights = select_weights(path.name for path in folder.iterdir())
     for name in weights:
         if name.endswith(".safetensors"):
-            return _DTYPES.get(_first_tensor_dtype(folder / name), "float32")
+            first = next(iter(read_header(folder / name).values()), None)
+            return _DTYPES.get(first.dtype if first else "", "float32")
     return "float32"
 
 
@@ -183,13 +186,6 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool, format_: Format) ->
                 "The tokenizer has no tokenizer.json, without which an assistant's words cannot be located."
             )
     return cast(Tokenizer, tokenizer)
-
-
-def _first_tensor_dtype(path: Path) -> str:
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
-    return next((str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__"), "")
 
 
 def count_tokens(tokenizer: Tokenizer) -> int:

@@ -1,7 +1,6 @@
 """Whether an adapter fits the model and the server that it is for: told by its manifest and its files' headers."""
 
 import json
-import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from customizer_contract.artifact import Manifest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.serving import LoraServer
 from customizer_trainer.storage.model_files import select_weights
+from customizer_trainer.storage.tensor_files import read_header
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
-_HEADER_LIMIT = 100 * 2**20
-"""What the format allows."""
 
 
 def check_manifest(manifest: Manifest, lora: LoraServer) -> None:
@@ -93,12 +91,8 @@ def read_shapes(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for path in paths:
         try:
-            with path.open("rb") as stream:
-                (length,) = struct.unpack("<Q", stream.read(8))
-                # A header that is longer than the format allows ends in the middle, so it is no JSON.
-                header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
-            shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+            shapes |= {name: tensor.shape for name, tensor in read_header(path).items()}
+        except (OSError, ValueError) as error:
             raise _refuse(f"{path.name} is not a safetensors file: {error}.") from error
     return shapes
 

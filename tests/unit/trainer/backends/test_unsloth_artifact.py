@@ -31,7 +31,8 @@ def checkpoint(tmp_path: Path) -> Path:
     config = {"base_model_name_or_path": "/workspace/model", "r": 8, "lora_alpha": 16, "target_modules": "(?:.*?)proj"}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     names = [f"{LAYER}.{module}.lora_{part}.weight" for module in ("v_proj", "q_proj") for part in "AB"]
-    header = json.dumps({"__metadata__": {}, **{name: {} for name in names}}).encode()
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({"__metadata__": {}, **dict.fromkeys(names, empty)}).encode()
     (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     for name in ("model.safetensors", "optimizer.pt", "config.json"):
         (folder / name).write_text(f"trained {name}")

@@ -18,7 +18,8 @@ FITS = {f"base_model.model.{LAYER}.lora_A.weight": [8, 64], f"base_model.model.{
 
 def write(path: Path, shapes: dict[str, list[int]]) -> None:
     """Writes the header of a safetensors file; nobody reads further."""
-    header = json.dumps({name: {"dtype": "F32", "shape": shape} for name, shape in shapes.items()}).encode()
+    tensors = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    header = json.dumps(tensors).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
 

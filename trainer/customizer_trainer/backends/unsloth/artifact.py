@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import struct
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from customizer_trainer.backends.unsloth.rope import scale_config
 from customizer_trainer.backends.unsloth.settings import build_rope
 from customizer_trainer.logs import run_relayed
 from customizer_trainer.storage.model_files import select_settings, select_weights
+from customizer_trainer.storage.tensor_files import read_header
 
 Form = Literal["lora", "merged_16bit", "merged_4bit"]
 
@@ -55,10 +55,7 @@ def assemble_adapter(checkpoint: Path, base: Base, target: Path) -> AdapterRefer
 
 def find_modules(weights: Path) -> list[str]:
     """Lists the layers that an adapter adapts, by its weights: the configuration may hold a pattern instead."""
-    with weights.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        names = json.loads(stream.read(length))
-    return sorted({name.split(".lora_A.")[0].rpartition(".")[2] for name in names if ".lora_A." in name})
+    return sorted({name.split(".lora_A.")[0].rpartition(".")[2] for name in read_header(weights) if ".lora_A." in name})
 
 
 def assemble_model(checkpoint: Path, base: Base, target: Path, rope: dict[str, Any] | None = None) -> None:
