@@ -23,6 +23,13 @@ def _parallel(**parallelism: Any) -> dict[str, Any]:
     return {"automodel": {"parallelism": parallelism}}
 
 
+def _train(**training: Any) -> dict[str, Any]:
+    return {"automodel": {"training": training}}
+
+
+MODEL = {"s3": {"uri": "s3://bucket/m"}}
+TEACHER = {"trainingType": "distillation", "teacherModel": MODEL}
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"automodel": None}, "name the backend"),
     ({"unsloth": {}}, "name one backend: remove either automodel or unsloth"),
@@ -155,6 +162,29 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "attnImplementation flash_attention_2 needs a GPU",
     ),
     ({"automodel": {"training": {"precision": "fp16"}}}, "precision fp16 needs a GPU"),
+    (_train(finetuningType="all_weights", precision="fp8"), "precision fp8 needs a GPU"),
+    (_train(precision="fp8"), "precision fp8 is for finetuningType: all_weights"),
+    (_train(lora={"useTriton": True}), "lora.useTriton needs a GPU: remove it"),
+    (_train(trainingType="distillation"), "a distillation learns from a teacher: name it with teacherModel"),
+    (_train(teacherModel=MODEL), "teacherModel is for trainingType: distillation"),
+    (_train(distillationRatio=0.4), "distillationRatio is for trainingType: distillation"),
+    (_train(distillationTemperature=2), "distillationTemperature is for trainingType: distillation"),
+    (_train(teacherPrecision="fp32"), "teacherPrecision is for trainingType: distillation"),
+    (_train(offloadTeacher=True), "offloadTeacher is for trainingType: distillation"),
+    (_train(**TEACHER, offloadTeacher=True), "offloadTeacher needs a GPU"),
+    (_train(**TEACHER, teacherPrecision="fp16"), "teacherPrecision fp16 needs a GPU"),
+    (_train(**TEACHER, distillationTemperature=0), "should be greater than 0"),
+    (_train(**TEACHER, distillationRatio=1.5), "should be less than or equal to 1"),
+    (
+        {
+            "automodel": {
+                "training": TEACHER,
+                "batch": {"microBatchSize": 2},
+                "parallelism": {"numGpusPerNode": 2, "pipelineParallelSize": 2},
+            }
+        },
+        "a distillation is not validated in a pipeline",
+    ),
     ({"objectStorage": {"credentialsSecretRef": {"name": "a"}, "serviceAccountName": "b"}}, "not both"),
     (
         {

@@ -168,6 +168,7 @@ def build_job(
     checkpoint_minutes: float | None = None,
     backend: str = "automodel",
     integrations: dict[str, Any] | None = None,
+    teacher: dict[str, Any] | None = None,
     **blocks: Any,
 ) -> Job:
     """Builds a job file over the tiny model; the backend's blocks are given with the wire's names."""
@@ -180,6 +181,7 @@ def build_job(
                 "specHash": "0" * 64,
                 "device": device,
                 "model": {"source": {"kind": "s3", "uri": "s3://tests/models/tiny"}},
+                "teacher": teacher,
                 "dataset": {"training": {"kind": "s3", "uri": data}},
                 "checkpoints": {
                     **({"everySteps": checkpoint_every} if checkpoint_every else {}),

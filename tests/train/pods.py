@@ -32,8 +32,8 @@ def download(storage: Storage, uri: str, folder: Path) -> Manifest:
     """Downloads an artifact and checks each file against its manifest."""
     s3, prefix = client(storage), uri.removeprefix("s3://tests/")
     manifest = Manifest.model_validate_json(s3.get_object(Bucket="tests", Key=f"{prefix}/manifest.json")["Body"].read())
-    folder.mkdir()
     for file in manifest.files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         s3.download_file("tests", f"{prefix}/{file.path}", str(folder / file.path))
         assert file_digest(folder / file.path) == file.sha256
     return manifest

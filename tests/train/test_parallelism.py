@@ -35,6 +35,16 @@ MESHES: dict[str, dict[str, Any]] = {
     "data, tensor and sequence": {"numGpusPerNode": 4, "tensorParallelSize": 2, "sequenceParallel": True},
     "pipeline and context": {"numGpusPerNode": 4, "pipelineParallelSize": 2, "contextParallelSize": 2},
 }
+SHAPE: dict[str, Any] = {
+    "vocab_size": 400,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +55,20 @@ def server() -> ForkServerContext:
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose head is its own, as stages of a pipeline need it, and samples of 8 to 59 tokens."""
+    """Models whose heads are their own, as stages of a pipeline need it, and samples of 8 to 59 tokens."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
     disk = tmp_path_factory.mktemp("parallelism")
-    make_tokenizer(disk / "model")
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=400,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=False,
-    )
-    LlamaForCausalLM(config).float().save_pretrained(disk / "model")
+    # The loss that balances experts is one over a rank's tokens, so that it depends on how these are spread.
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "router_aux_loss_coef": 0.0}
+    for name, model in {
+        "model": LlamaForCausalLM(LlamaConfig(**SHAPE)),
+        "mixture": Qwen3MoeForCausalLM(Qwen3MoeConfig(**SHAPE, **experts, head_dim=16)),
+    }.items():
+        make_tokenizer(disk / name)
+        model.float().save_pretrained(disk / name)
     chance = random.Random(1)
     (disk / "samples").mkdir()
     with SampleWriter(disk / "samples" / "store") as writer:
@@ -76,19 +82,23 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return disk
 
 
-def train(server: ForkServerContext, disk: Path, name: str, **blocks: Any) -> worlds.Course:
-    """Trains an epoch."""
-    job = build_job(device="cpu", automodel=SETTINGS | blocks)
+def train(server: ForkServerContext, disk: Path, name: str, model: str = "model", **blocks: Any) -> worlds.Course:
+    """Trains an epoch. A teacher is the model itself, before it has learned."""
+    settings = SETTINGS | blocks
+    distills = settings["training"].get("trainingType") == "distillation"
+    teacher = {"source": {"kind": "s3", "uri": "s3://bucket/teacher"}} if distills else None
+    job = build_job(device="cpu", automodel=settings, teacher=teacher)
     folder = disk / name
     folder.mkdir()
     inputs = Inputs(
-        model=disk / "model",
+        model=disk / model,
         model_dtype="float32",
         samples=disk / "samples",
         training_samples=TRAINING,
         packing=IN_ONE_STEP if job.outline.packs else None,
         checkpoints=folder / "checkpoints",
         resume=None,
+        teacher=disk / "model" if distills else None,
     )
     (folder / "recipe.json").write_text(json.dumps(build_recipe(job, inputs)))
     return worlds.train(server, folder / "recipe.json", folder / "events", job.outline.world_size)
@@ -115,6 +125,43 @@ def test_parallel_processes_learn_what_one_learns(
         assert published_loss(disk, mesh) == pytest.approx(course.validation_losses[-1], rel=1e-5)
 
 
+def test_shared_experts_learn_what_those_of_one_process_do(server: ForkServerContext, disk: Path) -> None:
+    whole = train(server, disk, "experts", "mixture")
+    spread = {"numGpusPerNode": 2, "expertParallelSize": 2}
+    shared = train(server, disk, "experts shared", "mixture", parallelism=spread)
+    assert shared.losses == pytest.approx(whole.losses, rel=1e-5)
+    assert shared.gradient_norms == pytest.approx(whole.gradient_norms, rel=1e-4)
+    assert published_loss(disk, "experts shared", "mixture") == pytest.approx(shared.validation_losses[-1], rel=1e-5)
+
+
+def distillation(ratio: float) -> dict[str, Any]:
+    """Returns the training block with a teacher of this share in the loss."""
+    how = {"trainingType": "distillation", "distillationRatio": ratio, "teacherPrecision": "fp32"}
+    return {**SETTINGS["training"], **how, "distillationTemperature": 2.0}
+
+
+def test_without_a_share_of_the_teacher_a_student_learns_from_the_data(
+    server: ForkServerContext, disk: Path, alone: worlds.Course
+) -> None:
+    course = train(server, disk, "no teacher", training=distillation(0.0))
+    assert course.losses == pytest.approx(alone.losses, rel=1e-5)
+    assert course.gradient_norms == pytest.approx(alone.gradient_norms, rel=1e-4)
+
+
+def test_a_student_learns_from_its_teacher_however_the_work_is_spread(
+    server: ForkServerContext, disk: Path, alone: worlds.Course
+) -> None:
+    course = train(server, disk, "teacher", training=distillation(0.5))
+    # Both say the same at first, so that only the data's half of the loss is left.
+    assert course.losses[0] == pytest.approx(alone.losses[0] / 2, rel=1e-5)
+    assert course.losses[2] != pytest.approx(alone.losses[2] / 2, rel=1e-3)
+    mesh = {"numGpusPerNode": 4, "tensorParallelSize": 2}
+    spread = train(server, disk, "teacher, data and tensor", training=distillation(0.5), parallelism=mesh)
+    assert spread.losses == pytest.approx(course.losses, rel=1e-5)
+    assert spread.gradient_norms == pytest.approx(course.gradient_norms, rel=1e-4)
+    assert spread.validation_losses == pytest.approx(course.validation_losses, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "parallelism"),
     [
@@ -134,14 +181,14 @@ def test_packed_samples_are_learned_as_if_they_were_alone(
     assert together.validation_losses == pytest.approx(apart.validation_losses, rel=1e-5)
 
 
-def published_loss(disk: Path, name: str) -> float:
+def published_loss(disk: Path, name: str, model: str = "model") -> float:
     """Assembles what would be published, and computes its validation loss with transformers."""
     import torch
     from transformers import AutoModelForCausalLM
 
     (checkpoint,) = (disk / name / "checkpoints").glob("epoch_*")
-    assemble_model(checkpoint, Base(disk / "model", "base"), disk / name / "artifact")
-    model, notes = AutoModelForCausalLM.from_pretrained(
+    assemble_model(checkpoint, Base(disk / model, "base"), disk / name / "artifact")
+    loaded, notes = AutoModelForCausalLM.from_pretrained(
         disk / name / "artifact", dtype=torch.float32, output_loading_info=True
     )
     assert not notes["missing_keys"]
@@ -150,6 +197,6 @@ def published_loss(disk: Path, name: str) -> float:
         labels = torch.tensor([store.labels(number)])
         count = int((labels[0, 1:] >= 0).sum())
         with torch.no_grad():
-            total += float(model(input_ids=torch.tensor([store.tokens(number)]), labels=labels).loss) * count
+            total += float(loaded(input_ids=torch.tensor([store.tokens(number)]), labels=labels).loss) * count
         learned += count
     return total / learned

@@ -189,9 +189,9 @@ def lora(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trained:
         data="s3://tests/data/chat/train.jsonl",
         checkpoint_every=2,
         training={"lora": {"rank": 8}, "maxSeqLength": 128},
-        schedule={"epochs": 2, "valCheckInterval": 0.5},
+        schedule={"epochs": 2, "valCheckInterval": 0.5, "checkpointSelection": "both"},
         batch={"globalBatchSize": 8, "microBatchSize": 4},
-        optimizer={"learningRate": 0.01, "optimizer": "AdamW"},
+        optimizer={"learningRate": 0.01, "optimizer": "FusedAdam"},
         parallelism={"numGpusPerNode": 2},
     )
     pod = Pod(tmp_path_factory.mktemp("lora"), job, storage)
@@ -247,12 +247,21 @@ def test_only_checkpoints_that_may_be_needed_are_kept(storage: Storage, lora: Tr
     assert {int(key.removeprefix(prefix)[5:13]) for key in keys} == {best, 10, 12}
 
 
-def test_the_best_checkpoint_is_published_not_the_last_one(storage: Storage, lora: Trained, tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_published_and_the_last_one_beside_it(
+    storage: Storage, lora: Trained, tmp_path: Path
+) -> None:
     validated = lora.pod.validations(1)
     assert sorted(validated) == [3, 6, 9, 12]
     manifest = download(storage, "s3://tests/out/lora", tmp_path / "adapter")
     assert manifest.step == min(validated, key=lambda step: validated[step].loss)
     assert manifest.metrics["validation_loss"] == validated[manifest.step].loss
+    (last,) = manifest.alternates
+    assert (last.path, last.step) == ("alternates/last", 12)
+    assert last.metrics["validation_loss"] == validated[12].loss
+    assert last.metrics["reloaded_loss"] == pytest.approx(validated[12].loss, rel=0.05)
+    weights = {file.path: file.sha256 for file in manifest.files if file.path.endswith("adapter_model.safetensors")}
+    assert len(weights) == 2
+    assert len(set(weights.values())) == (1 if manifest.step == 12 else 2)
 
 
 def test_an_adapter_loads_with_peft_and_lowers_the_loss(

@@ -8,6 +8,8 @@ from pydantic import Field
 from customizer_contract.base import Model
 
 MANIFEST_FILE = "manifest.json"
+ALTERNATES = "alternates"
+"""Folder of what is published beside the result, and not served."""
 
 
 class File(Model):
@@ -20,7 +22,7 @@ class File(Model):
 
 
 class BaseModelReference(Model):
-    """The model that was fine-tuned."""
+    """The model that was fine-tuned, or the teacher."""
 
     uri: str
     """s3://, hf:// or pvc://, as `sources.display` writes it."""
@@ -41,6 +43,17 @@ class AdapterReference(Model):
     """Layers that it adapts."""
 
 
+class Alternate(Model):
+    """Another checkpoint of the same training, published beside the result in the same form."""
+
+    path: str
+    """The folder that holds its files."""
+    step: int
+    checkpoint: str
+    """Its name: step and attempt."""
+    metrics: dict[str, float]
+
+
 class JobReference(Model):
     """The job that made the artifact."""
 
@@ -58,6 +71,8 @@ class Manifest(Model):
     type: Literal["adapter", "model"]
     files: list[File]
     base_model: BaseModelReference
+    teacher: BaseModelReference | None = None
+    """The model that was learned from, of a distillation."""
     adapter: AdapterReference | None = None
     prompt_format: Literal["completion", "chat"]
     """The endpoint that matches the training data: /v1/completions or /v1/chat/completions."""
@@ -71,6 +86,13 @@ class Manifest(Model):
     checkpoint: str | None = None
     """Name of the checkpoint that this was made of: step and attempt."""
     metrics: dict[str, float]
+    alternates: list[Alternate] = Field(default_factory=list)
+    """Their files are among `files`."""
     packages: dict[str, str]
     """Versions of the libraries that trained it."""
     created_at: datetime
+
+    @property
+    def served_files(self) -> list[File]:
+        """The files of the result itself."""
+        return [file for file in self.files if not file.path.startswith(f"{ALTERNATES}/")]

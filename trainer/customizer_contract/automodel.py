@@ -24,6 +24,10 @@ class Lora(Model):
     """Names or globs of the linear layers to adapt. Default: every `*_proj` layer."""
     exclude_modules: list[str] | None = Field(None, max_length=64)
     """Names or globs of linear layers not to adapt; all others are, lm_head excepted. Not beside targetModules."""
+    merge: bool = False
+    """Publishes a whole model with the adapter added to its weights, as finetuningType lora_merged does."""
+    use_triton: bool | None = None
+    """Computes adapters with Triton kernels, which need a GPU. Default: true where there is one."""
 
     cel_rules = (
         CelRule(
@@ -36,23 +40,67 @@ class Lora(Model):
 class Training(Model):
     """What is trained and in which form."""
 
-    finetuning_type: Literal["lora", "all_weights"] = "lora"
-    """lora: an adapter beside the frozen base model. all_weights: supervised fine-tuning of every weight."""
+    training_type: Literal["sft", "distillation"] = "sft"
+    """sft: the answers of the data are learned. distillation: so is what a teacher would say at each of their
+    tokens."""
+    finetuning_type: Literal["lora", "lora_merged", "all_weights"] = "lora"
+    """lora: an adapter beside the frozen base model. lora_merged: the same, but published as a whole model.
+    all_weights: every weight is trained."""
     lora: Lora | None = None
-    """Settings of the adapter; only with finetuningType lora."""
+    """Settings of the adapter; only with finetuningType lora and lora_merged."""
     max_seq_length: int = Field(2048, ge=8)
     """Longest sample in tokens. A longer one loses the start of its prompt; what still does not fit is dropped."""
-    precision: Literal["bf16", "fp16", "fp32"] | None = None
-    """Data type of weights and compute. Default: that of the checkpoint."""
+    precision: Literal["bf16", "fp16", "fp32", "fp8"] | None = None
+    """Data type of weights and compute. fp8: weights in bf16, products of matrices in 8 bits, on GPUs from compute
+    capability 8.9. Default: that of the checkpoint."""
     attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
     """Attention kernel. flash_attention_2 needs a GPU."""
+    distillation_ratio: float = Field(0.5, ge=0, le=1)
+    """Share of the teacher in the loss of a distillation: 0 learns from the data alone, 1 from the teacher alone."""
+    distillation_temperature: float = Field(1.0, gt=0)
+    """Softens what teacher and student say before they are compared; above 1, unlikely tokens count for more."""
+    teacher_precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """Data type of the teacher."""
+    offload_teacher: bool = False
+    """Keeps the teacher in the host's memory while it does not compute, which saves a GPU's and is slow."""
 
     cel_rules = (
         CelRule(
-            "!has(self.lora) || self.finetuningType == 'lora'",
-            "lora is for finetuningType: lora; remove the block, or set finetuningType to lora",
+            "!has(self.lora) || self.finetuningType != 'all_weights'",
+            "lora is for finetuningType: lora and lora_merged; remove the block, or change finetuningType",
+        ),
+        CelRule(
+            "!has(self.precision) || self.precision != 'fp8' || self.finetuningType == 'all_weights'",
+            "precision fp8 is for finetuningType: all_weights, since the library drops adapters with it: use bf16",
+        ),
+        *(
+            CelRule(
+                f"self.trainingType == 'distillation' || {unset}",
+                f"{field} is for trainingType: distillation; remove it, or change trainingType",
+            )
+            for field, unset in {
+                "distillationRatio": "self.distillationRatio == 0.5",
+                "distillationTemperature": "self.distillationTemperature == 1.0",
+                "teacherPrecision": "self.teacherPrecision == 'bf16'",
+                "offloadTeacher": "!self.offloadTeacher",
+            }.items()
         ),
     )
+
+    @property
+    def adapts(self) -> bool:
+        """Tells whether adapters are trained, rather than all weights."""
+        return self.finetuning_type != "all_weights"
+
+    @property
+    def merges(self) -> bool:
+        """Tells whether the adapter is published as a part of the model's weights."""
+        return self.finetuning_type == "lora_merged" or (self.lora is not None and self.lora.merge)
+
+    @property
+    def distills(self) -> bool:
+        """Tells whether there is a teacher."""
+        return self.training_type == "distillation"
 
 
 class Schedule(Model):
@@ -66,8 +114,9 @@ class Schedule(Model):
     """Validate every so often: up to 1.0 a share of an epoch, above 1 a number of steps. Default: once an epoch."""
     validation_split: float = Field(0.1, gt=0, lt=1)
     """Share of the training data held out for validation when `dataset.validation` is not given."""
-    checkpoint_selection: Literal["best", "last"] = "best"
-    """Which checkpoint becomes the artifact: that with the lowest validation loss, or the last one."""
+    checkpoint_selection: Literal["best", "last", "both"] = "best"
+    """Which checkpoint becomes the artifact: that with the lowest validation loss, or the last one. both: the best, and
+    the last beside it in `alternates/last`, which is not served."""
     seed: int = Field(1111, ge=0)
     """Seed of the split, the shuffling, the adapter's initial weights and dropout."""
 
@@ -88,14 +137,14 @@ class Batch(Model):
 class Optimizer(Model):
     """The optimizer and the learning rate's course."""
 
-    optimizer: Literal["auto", "Adam", "AdamW"] = "auto"
-    """auto is Adam."""
+    optimizer: Literal["auto", "Adam", "AdamW", "FusedAdam"] = "auto"
+    """auto is Adam. FusedAdam is AdamW in one kernel."""
     learning_rate: float = Field(5e-6, gt=0)
     """Peak learning rate. LoRA usually wants 1.0e-4 to 1.0e-5, all weights 1.0e-5 to 5.0e-6."""
     min_learning_rate: float | None = Field(None, ge=0)
     """Learning rate at the end of the decay. Default: 0."""
     weight_decay: float = Field(0.01, ge=0)
-    """Decoupled weight decay with AdamW, an L2 penalty with Adam."""
+    """Decoupled weight decay with AdamW and FusedAdam, an L2 penalty with Adam."""
     adam_beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of the first moment."""
     adam_beta2: float = Field(0.999, ge=0, lt=1)
@@ -193,6 +242,11 @@ class Automodel(Model):
             " || self.training.maxSeqLength % (2 * self.parallelism.contextParallelSize) == 0",
             "training.maxSeqLength must be a multiple of 2 * contextParallelSize: raise or lower it",
         ),
+        CelRule(
+            "self.training.trainingType != 'distillation' || self.parallelism.pipelineParallelSize == 1",
+            "a distillation is not validated in a pipeline: set pipelineParallelSize: 1, and raise tensorParallelSize"
+            " if the models do not fit",
+        ),
     )
 
     @property
@@ -219,7 +273,7 @@ class Automodel(Model):
             validate_every_epochs=interval,
             validation_split=schedule.validation_split,
             seed=schedule.seed,
-            adapts=training.finetuning_type == "lora",
+            adapts=training.adapts,
             max_seq_length=training.max_seq_length,
             max_seq_length_field="automodel.training.maxSeqLength",
             selection=schedule.checkpoint_selection,

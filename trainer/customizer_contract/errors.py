@@ -28,6 +28,7 @@ class Reason(StrEnum):
     ARCHITECTURE_UNSUPPORTED = "ArchitectureUnsupported"
     TOKENIZER_INVALID = "TokenizerInvalid"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
+    TEACHER_UNFIT = "TeacherUnfit"
     SEQUENCE_TOO_LONG = "SequenceTooLong"
     PARALLELISM_INVALID = "ParallelismInvalid"
     MEMORY_INSUFFICIENT = "MemoryInsufficient"
@@ -122,6 +123,12 @@ CATALOGUE: dict[Reason, Entry] = {
     Reason.CHAT_TEMPLATE_MISSING: Entry(
         "The data are chat messages but the model's tokenizer has no chat template.",
         "Use an instruct model, or prompt/completion data.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.TEACHER_UNFIT: Entry(
+        "The teacher of a distillation does not speak the model's tokens, or cannot take its samples.",
+        "Use a teacher of the model's own family, with the same tokenizer and vocab_size.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

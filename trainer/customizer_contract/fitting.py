@@ -26,10 +26,11 @@ def suggest_fit(
     *,
     device: Literal["gpu", "cpu"] = "gpu",
     longest_sample: int | None = None,
+    teacher: ModelShape | None = None,
 ) -> str | None:
     """Names the nearest settings with which the job would fit, such as `batch.microBatchSize: 2 (31.4 GiB)`."""
     for text, changed in _list_changes(shape, settings):
-        estimate = estimate_memory(shape, dtype, changed, device=device, longest_sample=longest_sample)
+        estimate = estimate_memory(shape, dtype, changed, device=device, longest_sample=longest_sample, teacher=teacher)
         if estimate.total_bytes <= limit_bytes:
             return f"{text} ({estimate.total_bytes / _GIB:.1f} GiB)"
     return None
@@ -59,7 +60,7 @@ def _changes_of_automodel(shape: ModelShape, settings: Automodel) -> Iterator[Ch
         changed = _change(settings, "parallelism", num_nodes=nodes)
         if batch.global_batch_size % (changed.batch.micro_batch_size * data_parallel_size(changed.outline)) == 0:
             yield _join(written, f"parallelism.numNodes: {nodes}"), changed
-    if settings.training.finetuning_type == "all_weights":
+    if settings.training.finetuning_type == "all_weights" and settings.training.precision != "fp8":
         changed = _change(settings, "training", finetuning_type="lora")
         yield _join(written, "training.finetuningType: lora"), changed
 

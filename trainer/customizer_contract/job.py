@@ -60,6 +60,8 @@ class Job(Model):
     """sha256 of all that the job is made of (not of suspend, compute and the like)."""
     device: Literal["gpu", "cpu"]
     model: ModelInput
+    teacher: ModelInput | None = None
+    """The model to learn from, of a distillation."""
     dataset: DatasetInput
     automodel: Automodel | None = None
     unsloth: Unsloth | None = None
@@ -79,6 +81,9 @@ class Job(Model):
     def _name_one_backend(self) -> Self:
         if (self.automodel is None) == (self.unsloth is None):
             raise ValueError("name exactly one of automodel and unsloth")
+        distills = self.automodel is not None and self.automodel.training.distills
+        if distills != (self.teacher is not None):
+            raise ValueError("trainingType distillation and a teacher go together")
         return self
 
     @property

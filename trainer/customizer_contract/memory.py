@@ -15,7 +15,7 @@ from customizer_contract.shape import Dtype, ModelShape
 from customizer_contract.steps import data_parallel_size
 from customizer_contract.unsloth import Unsloth
 
-BYTES_OF: dict[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "bf16": 2, "fp16": 2, "fp32": 4}
+BYTES_OF: dict[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "bf16": 2, "fp16": 2, "fp32": 4, "fp8": 2}
 """Bytes of a number, by its data type as a checkpoint or a job names it."""
 _FLOAT = 4
 Recomputes = Literal["no", "layers", "offloaded"]
@@ -32,7 +32,7 @@ class MemoryEstimate(Model):
     """Memory that one GPU needs, in bytes, by what it holds. With device cpu: that one process needs."""
 
     weights_bytes: int
-    """The model, its adapter included, and the layers that are gathered from other GPUs while they compute."""
+    """The model, its adapter included, the layers that are gathered from other GPUs while they compute, a teacher."""
     gradients_bytes: int
     """Gradients of what is trained."""
     optimizer_bytes: int
@@ -78,6 +78,7 @@ def estimate_memory(
     *,
     device: Literal["gpu", "cpu"] = "gpu",
     longest_sample: int | None = None,
+    teacher: ModelShape | None = None,
 ) -> MemoryEstimate:
     """Estimates the memory of the GPU that needs most.
 
@@ -103,6 +104,8 @@ def estimate_memory(
         gradients += _FLOAT * shape.layer_parameters / spread.tensor
     optimizer = trained_here * costs.moments
     activations = _count_activations(shape, outline, costs, spread, length)
+    if teacher is not None and isinstance(settings, Automodel):
+        weights += _count_teacher(teacher, settings, spread, activations)
     counted = weights + gradients + optimizer + activations
     return MemoryEstimate(
         weights_bytes=round(weights),
@@ -142,6 +145,14 @@ def _count_weight_bytes(shape: ModelShape, spread: _Spread, costs: _Costs, *, ad
     layer = (shape.layer_parameters - experts + experts / spread.expert) * layer_size
     # The layer that computes and the one that comes next; the ends stay gathered from forward to backward.
     return held + (2 * layer + ends) / spread.tensor
+
+
+def _count_teacher(teacher: ModelShape, settings: Automodel, spread: _Spread, activations: float) -> float:
+    """Counts what a teacher adds. One that waits in the host's memory is there before the model's activations are."""
+    size = BYTES_OF[settings.training.teacher_precision]
+    costs = _Costs(frozen=size, trained=size, moments=0, computed=size, logit=0)
+    weights = _count_weight_bytes(teacher, spread, costs, adapts=False)
+    return max(0.0, weights - activations) if settings.training.offload_teacher else weights
 
 
 def _count_activations(shape: ModelShape, outline: Outline, costs: _Costs, spread: _Spread, length: int) -> float:
@@ -188,7 +199,8 @@ def _costs_of_automodel(settings: Automodel, dtype: Dtype) -> _Costs:
         trained=size,
         moments=2 * size,
         computed=size,
-        logit=size + 2 * _FLOAT,
+        # A distillation keeps what the teacher says, too, and compares both in full precision.
+        logit=(size + 2 * _FLOAT) + (BYTES_OF[training.teacher_precision] + 4 * _FLOAT if training.distills else 0),
         eager=training.attn_implementation == "eager",
         sequence_parallel=settings.parallelism.sequence_parallel,
     )

@@ -42,8 +42,8 @@ class Outline:
     max_seq_length: int
     max_seq_length_field: str
     """Where the job says it."""
-    selection: Literal["best", "last"]
-    """Which checkpoint is published."""
+    selection: Literal["best", "last", "both"]
+    """Which checkpoint is published; both: the last one beside the best."""
     log_every_steps: int = 1
     """Steps between the values that trackers are told."""
     packs: bool = False

@@ -115,6 +115,8 @@ class ModelFacts(Model):
     """Data type of its weights."""
     shape: ModelShape | None = None
     """Its measures, where the configuration says them in the usual words."""
+    teacher: ModelShape | None = None
+    """The measures of the model that is learned from, of a distillation."""
 
 
 class TrainingFacts(Model):

@@ -31,6 +31,8 @@ class Checkpoint(Model):
     nodes: int
     train_loss: float | None = None
     validation_loss: float | None = None
+    validation_answer_loss: float | None = None
+    """The part of it that the answers of the data make, where another part is a teacher's; None if there is none."""
 
     @property
     def name(self) -> str:

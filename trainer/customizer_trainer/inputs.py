@@ -38,7 +38,9 @@ def fetch_job_data(job: Job, s3: S3, workspace: Workspace) -> Data:
     return Data(training, validation, ignored)
 
 
-def prepare_job_data(job: Job, data: Data, model: Path, folder: Path, *, with_tokens: bool) -> Prepared:
+def prepare_job_data(
+    job: Job, data: Data, model: Path, folder: Path, *, teacher: Path | None = None, with_tokens: bool
+) -> Prepared:
     """Checks and tokenizes the data into `folder`, which is emptied first; to count them, tokens need not be kept."""
     outline = job.outline
     how = Preparation(
@@ -56,7 +58,8 @@ def prepare_job_data(job: Job, data: Data, model: Path, folder: Path, *, with_to
         return tokenizer
 
     shutil.rmtree(folder, ignore_errors=True)
-    return pack_prepared(job, prepare(data, make_tokenizer, how, folder), model)
+    configs = [read_config(each) for each in (model, teacher) if each is not None]
+    return pack_prepared(job, prepare(data, make_tokenizer, how, folder), configs)
 
 
 def _bring(source: Source, s3: S3, folder: Path) -> Path:

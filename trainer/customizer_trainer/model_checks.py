@@ -1,34 +1,44 @@
 """What can be said of a model before any weight is loaded: whether this job can train it. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 
 from customizer_contract.automodel import Automodel
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.fitting import suggest_fit
-from customizer_contract.job import Job
+from customizer_contract.job import Job, ModelInput
 from customizer_contract.memory import estimate_memory
 from customizer_contract.shape import ModelShape
 from customizer_trainer.model import ModelConfig, check_lora
 
 _GIB = 2**30
+_HEAD = ("lm_head", "model.lm_head")
 
 
-def check_model(job: Job, config: ModelConfig) -> None:
-    """Raises the first reason for which the model cannot be trained as the job asks."""
+def check_model(job: Job, config: ModelConfig, weights: Sequence[str] = ()) -> None:
+    """Raises the first reason for which the model, in files of these names, cannot be trained as the job asks."""
     if job.outline.adapts:
         check_lora(config)
     _check_length(job, config)
+    if job.automodel is not None and job.automodel.training.merges:
+        _check_merge(job.automodel, config, weights)
     if job.automodel is not None and config.shape is not None:
-        _check_mesh(job.automodel, config.shape)
+        check_mesh(job.automodel, config.shape)
 
 
-def check_architecture(job: Job, config: ModelConfig, knows: Callable[[str], bool]) -> None:
-    """Raises ArchitectureUnsupported for one that neither the backend knows nor the model brings as code."""
-    if knows(config.architecture) or (config.brings_code and job.model.trust_remote_code):
+def check_architecture(
+    model: ModelInput, config: ModelConfig, knows: Callable[[str], bool], field: str = "model"
+) -> None:
+    """Raises ArchitectureUnsupported for one that neither the backend knows nor the model brings as code.
+
+    `field` is where the job names the model.
+    """
+    if knows(config.architecture) or (config.brings_code and model.trust_remote_code):
         return
     if config.brings_code:
-        message = f"{config.architecture} is code that comes with the model: set model.trustRemoteCode if you trust it."
-        raise CustomizerError(Reason.ARCHITECTURE_UNSUPPORTED, message, field="model.trustRemoteCode")
+        field = f"{field}.trustRemoteCode"
+        message = f"{config.architecture} is code that comes with the model: set {field} if you trust it."
+        raise CustomizerError(Reason.ARCHITECTURE_UNSUPPORTED, message, field=field)
     raise CustomizerError(
         Reason.ARCHITECTURE_UNSUPPORTED,
         f"{config.architecture} is not known to the backend, and the model brings no code of its own.",
@@ -48,7 +58,7 @@ def check_vocabulary(config: ModelConfig, tokens: int) -> None:
         )
 
 
-def check_memory(job: Job, config: ModelConfig, longest_sample: int) -> None:
+def check_memory(job: Job, config: ModelConfig, longest_sample: int, teacher: ModelConfig | None = None) -> None:
     """Raises MemoryInsufficient when the job does not fit into the GPU that it names, with the nearest that does.
 
     Judges nothing where the job does not say what its GPUs hold, or the configuration what the model measures.
@@ -56,10 +66,13 @@ def check_memory(job: Job, config: ModelConfig, longest_sample: int) -> None:
     limit, shape, dtype, settings = job.gpu_memory_bytes, config.shape, config.dtype, job.settings
     if limit is None or shape is None or dtype is None:
         return
-    estimate = estimate_memory(shape, dtype, settings, device=job.device, longest_sample=longest_sample)
+    other = teacher.shape if teacher else None
+    estimate = estimate_memory(shape, dtype, settings, device=job.device, longest_sample=longest_sample, teacher=other)
     if estimate.total_bytes <= limit:
         return
-    nearest = suggest_fit(shape, dtype, settings, limit, device=job.device, longest_sample=longest_sample)
+    nearest = suggest_fit(
+        shape, dtype, settings, limit, device=job.device, longest_sample=longest_sample, teacher=other
+    )
     parts = ", ".join(
         f"{name} {size / _GIB:.1f}"
         for name, size in (
@@ -77,6 +90,27 @@ def check_memory(job: Job, config: ModelConfig, longest_sample: int) -> None:
     raise CustomizerError(Reason.MEMORY_INSUFFICIENT, message + advice)
 
 
+def _check_merge(settings: Automodel, config: ModelConfig, weights: Sequence[str]) -> None:
+    """Raises ModelInvalid when an adapter could not be added to the weights as they are stored."""
+    stored = "quantized" if config.quantized else "pickles" if any(name.endswith(".bin") for name in weights) else None
+    if stored is not None:
+        raise CustomizerError(
+            Reason.MODEL_INVALID,
+            f"The model's weights are {stored}, so that no adapter can be added to them as they are: write"
+            " training.finetuningType: lora.",
+            field="automodel.training.finetuningType",
+        )
+    targets = (settings.training.lora.target_modules if settings.training.lora else None) or []
+    is_tied = config.shape is not None and config.shape.tied_embeddings
+    if is_tied and any(fnmatchcase(name, target) for name in _HEAD for target in targets):
+        raise CustomizerError(
+            Reason.MODEL_INVALID,
+            "The model's head is its embedding, too, which a merged adapter would change: leave lm_head out of"
+            " lora.targetModules.",
+            field="automodel.training.lora.targetModules",
+        )
+
+
 def _check_length(job: Job, config: ModelConfig) -> None:
     outline, limit = job.outline, config.context_length
     if limit is not None and outline.max_seq_length > limit * outline.context_factor:
@@ -87,7 +121,8 @@ def _check_length(job: Job, config: ModelConfig) -> None:
         )
 
 
-def _check_mesh(settings: Automodel, shape: ModelShape) -> None:
+def check_mesh(settings: Automodel, shape: ModelShape) -> None:
+    """Raises ParallelismInvalid when the model cannot be shared out as the job asks, with the nearest that works."""
     spread = settings.parallelism
     tensor, pipeline, expert = (
         spread.tensor_parallel_size,

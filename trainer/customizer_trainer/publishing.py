@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,55 +13,88 @@ from pydantic import ValidationError
 from customizer_contract.artifact import (
     MANIFEST_FILE,
     AdapterReference,
+    Alternate,
     BaseModelReference,
     File,
     JobReference,
     Manifest,
 )
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.job import Job
+from customizer_contract.job import Job, ModelInput
 from customizer_contract.result import ArtifactReference, DatasetFacts
 from customizer_contract.sources import display
 from customizer_trainer.checkpoints import Checkpoint
+from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.store import Store, join
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A checkpoint in the form in which it is published, on this disk."""
+
+    checkpoint: Checkpoint
+    path: str
+    """Its folder within the artifact; `.` of the result itself."""
+    adapter: AdapterReference | None
+    loss: float | None
+    """On validation rows, loaded again."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its losses, by name."""
+        losses = {
+            "train_loss": self.checkpoint.train_loss,
+            "validation_loss": self.checkpoint.validation_loss,
+            "validation_answer_loss": self.checkpoint.validation_answer_loss,
+            "reloaded_loss": self.loss,
+        }
+        return {name: loss for name, loss in losses.items() if loss is not None}
 
 
 def build_manifest(
     job: Job,
     *,
     files: list[File],
-    base_digest: str,
     model: Path,
-    adapter: AdapterReference | None,
+    base: BaseModelReference,
+    teacher: BaseModelReference | None,
+    made: Sequence[Made],
     dataset: DatasetFacts,
-    checkpoint: Checkpoint,
-    reloaded_loss: float | None,
     packages: Mapping[str, str],
     now: datetime,
 ) -> Manifest:
-    """Builds the manifest of a job's artifact; `model` is the folder of the base model."""
-    losses = {
-        "train_loss": checkpoint.train_loss,
-        "validation_loss": checkpoint.validation_loss,
-        "reloaded_loss": reloaded_loss,
-    }
+    """Builds the manifest of a job's artifact: the first that was made, and the others beside it.
+
+    `model` is the folder of the base.
+    """
+    result, *alternates = made
     return Manifest(
         name=job.artifact_name,
-        type="adapter" if adapter else "model",
+        type="adapter" if result.adapter else "model",
         files=sorted(files, key=lambda file: file.path),
-        base_model=BaseModelReference(uri=display(job.model.source), digest=base_digest, revision=find_revision(model)),
-        adapter=adapter,
+        base_model=base,
+        teacher=teacher,
+        adapter=result.adapter,
         prompt_format="chat" if dataset.format == "chat" else "completion",
         prompt_template=job.dataset.prompt_template,
         chat_template_digest=digest_template(model),
         dataset_digest=dataset.digest,
         job=JobReference(name=job.name, namespace=job.namespace, uid=job.uid, spec_hash=job.spec_hash),
-        step=checkpoint.step,
-        checkpoint=checkpoint.name,
-        metrics={name: loss for name, loss in losses.items() if loss is not None},
+        step=result.checkpoint.step,
+        checkpoint=result.checkpoint.name,
+        metrics=result.metrics,
+        alternates=[
+            Alternate(path=each.path, step=each.checkpoint.step, checkpoint=each.checkpoint.name, metrics=each.metrics)
+            for each in alternates
+        ],
         packages=dict(packages),
         created_at=now,
     )
+
+
+def refer_to_model(model: ModelInput, folder: Path) -> BaseModelReference:
+    """Names a model whose files are in `folder`."""
+    return BaseModelReference(uri=display(model.source), digest=model_digest(folder), revision=find_revision(folder))
 
 
 def digest_template(model: Path) -> str | None:

@@ -16,6 +16,11 @@ class Workspace:
         return self.root / "model"
 
     @property
+    def teacher(self) -> Path:
+        """The same of the model to learn from."""
+        return self.root / "teacher"
+
+    @property
     def data(self) -> Path:
         """Data files, when they had to be downloaded."""
         return self.root / "data"

@@ -4,12 +4,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from customizer_contract.automodel import Automodel
 from customizer_contract.base import CelRule, Model
 from customizer_contract.job import PROMPT_TEMPLATE_PATTERN, CheckpointPolicy
 from customizer_contract.outline import Outline
 from customizer_contract.sources import S3_URI_PATTERN
 from customizer_contract.unsloth import Unsloth
+from customizer_operator.api.automodel import DEVICE_RULES, Automodel
 from customizer_operator.api.base import IMMUTABLE, Column, Names, Resource
 from customizer_operator.api.common import (
     ENDPOINT_PATTERN,
@@ -38,9 +38,11 @@ def _token(source: str) -> str:
     return f"(has({source}.huggingFace) && has({reference}) ? [{reference}.name + '/' + {reference}.key] : [])"
 
 
+_TEACHER = "self.automodel.training.teacherModel"
 _TOKENS = (
     f"({_token('self.model')} + {_token('self.dataset.training')}"
-    f" + (has(self.dataset.validation) ? {_token('self.dataset.validation')} : []))"
+    f" + (has(self.dataset.validation) ? {_token('self.dataset.validation')} : [])"
+    f" + (has(self.automodel) && has({_TEACHER}) ? {_token(_TEACHER)} : []))"
 )
 
 
@@ -180,16 +182,7 @@ class CustomizationJobSpec(Model):
             "!(has(self.automodel) && has(self.unsloth))",
             "name one backend: remove either automodel or unsloth",
         ),
-        CelRule(
-            "!has(self.automodel) || self.compute.device != 'cpu'"
-            " || self.automodel.training.attnImplementation != 'flash_attention_2'",
-            "attnImplementation flash_attention_2 needs a GPU: use sdpa, or compute.device gpu",
-        ),
-        CelRule(
-            "!has(self.automodel) || self.compute.device != 'cpu'"
-            " || !has(self.automodel.training.precision) || self.automodel.training.precision != 'fp16'",
-            "precision fp16 needs a GPU: use fp32 or bf16, or compute.device gpu",
-        ),
+        *DEVICE_RULES,
         CelRule(
             "!has(self.automodel)"
             " || self.automodel.parallelism.numGpusPerNode % self.automodel.parallelism.tensorParallelSize == 0"
@@ -209,6 +202,11 @@ class CustomizationJobSpec(Model):
             "the pods take one Hugging Face token: name the same tokenSecretRef wherever you name one",
         ),
     )
+
+    @property
+    def teacher(self) -> ModelSource | None:
+        """The model to learn from, of a distillation."""
+        return None if self.automodel is None else self.automodel.training.teacher_model
 
     @property
     def outline(self) -> Outline | None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from customizer_contract.automodel import Automodel
 from customizer_contract.steps import data_parallel_size
+from customizer_operator.api.automodel import Automodel
 from customizer_operator.api.base import Resource
 from customizer_operator.cli.admission import Verdict, admit
 

@@ -25,6 +25,10 @@ def translate_source(source: common.Source, use: str) -> ContractSource:
     return VolumeSource(path=VOLUMES / use / claim.path, claim_name=claim.claim_name, claim_path=claim.path)
 
 
+def _translate_model(source: common.ModelSource, use: str) -> ModelInput:
+    return ModelInput(source=translate_source(source, use), trust_remote_code=source.trust_remote_code)
+
+
 def translate_storage(storage: common.ObjectStorage) -> ObjectStorage:
     """Returns how S3 is reached, without the credentials."""
     return ObjectStorage(endpoint_url=storage.endpoint_url, region=storage.region)
@@ -32,7 +36,12 @@ def translate_storage(storage: common.ObjectStorage) -> ObjectStorage:
 
 def find_claims(spec: CustomizationJobSpec) -> dict[str, common.ClaimLocation]:
     """Returns the claims that the sources name, by use."""
-    sources = {"model": spec.model, "training": spec.dataset.training, "validation": spec.dataset.validation}
+    sources = {
+        "model": spec.model,
+        "teacher": spec.teacher,
+        "training": spec.dataset.training,
+        "validation": spec.dataset.validation,
+    }
     return {
         use: source.persistent_volume_claim
         for use, source in sources.items()
@@ -42,7 +51,7 @@ def find_claims(spec: CustomizationJobSpec) -> dict[str, common.ClaimLocation]:
 
 def find_token(spec: CustomizationJobSpec) -> common.SecretKeyReference | None:
     """Returns the one Hugging Face token that the sources name."""
-    sources = (spec.model, spec.dataset.training, spec.dataset.validation)
+    sources = (spec.model, spec.teacher, spec.dataset.training, spec.dataset.validation)
     hubs = (source.hugging_face for source in sources if source is not None)
     return next((hub.token_secret_ref for hub in hubs if hub is not None and hub.token_secret_ref is not None), None)
 
@@ -57,13 +66,14 @@ def build_job_file(job: CustomizationJob) -> Job:
         uid=metadata.uid,
         spec_hash="",
         device=spec.compute.device,
-        model=ModelInput(source=translate_source(spec.model, "model"), trust_remote_code=spec.model.trust_remote_code),
+        model=_translate_model(spec.model, "model"),
+        teacher=None if spec.teacher is None else _translate_model(spec.teacher, "teacher"),
         dataset=DatasetInput(
             training=translate_source(spec.dataset.training, "training"),
             validation=None if validation is None else translate_source(validation, "validation"),
             prompt_template=spec.dataset.prompt_template,
         ),
-        automodel=spec.automodel,
+        automodel=None if spec.automodel is None else spec.automodel.without_teacher(),
         unsloth=spec.unsloth,
         gpu_memory_bytes=None if spec.compute.gpu_memory is None else count_bytes(spec.compute.gpu_memory),
         checkpoints=spec.checkpoints,

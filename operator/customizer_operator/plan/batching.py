@@ -65,7 +65,14 @@ def _estimate_memory(spec: CustomizationJobSpec, dataset: DatasetFacts | None, m
     if settings is None or model is None or model.shape is None or model.dtype is None:
         return None
     longest = None if dataset is None else dataset.longest_sequence
-    estimate = estimate_memory(model.shape, model.dtype, settings, device=spec.compute.device, longest_sample=longest)
+    estimate = estimate_memory(
+        model.shape,
+        model.dtype,
+        settings,
+        device=spec.compute.device,
+        longest_sample=longest,
+        teacher=model.teacher,
+    )
     return _write_size(estimate.total_bytes)
 
 

@@ -86,7 +86,7 @@ def test_every_example_is_valid(path: Path, capsys: pytest.CaptureFixture[str]) 
         ),
         pytest.param(
             samples.job(automodel={"training": {"finetuningType": "dpo"}}),
-            'spec.automodel.training.finetuningType: Unsupported value: "dpo": supported values: "lora", "all_weights"',
+            'spec.automodel.training.finetuningType: Unsupported value: "dpo": supported values: "lora", "lora_merged"',
             id="a word that is not one of those allowed",
         ),
         pytest.param(

@@ -91,6 +91,23 @@ def test_claims_are_mounted_read_only_where_the_job_file_says(build: Any) -> Non
     assert str(getattr(source, "path", "")) == "/volumes/training/sets/train.jsonl"
 
 
+@BOTH
+def test_a_teacher_comes_like_a_model(build: Any) -> None:
+    training = {"trainingType": "distillation", "teacherModel": {"trustRemoteCode": True}}
+    claim = {"persistentVolumeClaim": {"claimName": "teachers", "path": "large"}}
+    mounted = new_job(automodel={"training": training | {"teacherModel": training["teacherModel"] | claim}})
+    teacher = build_job_file(mounted).teacher
+    assert teacher is not None
+    assert teacher.trust_remote_code
+    assert str(getattr(teacher.source, "path", "")) == "/volumes/teacher/large"
+    pod = pod_of(build(mounted))
+    assert any(volume["name"] == "teacher" for volume in pod["volumes"])
+    hub = {"repo": "org/teacher", "tokenSecretRef": {"name": "hub"}}
+    item = build(new_job(automodel={"training": training | {"teacherModel": {"huggingFace": hub}}}))
+    first = next(iter(containers(pod_of(item))))
+    assert environment(first)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}}
+
+
 def test_the_job_file_is_what_the_trainer_reads_and_holds_no_secret() -> None:
     data = build_config_map(new_job())["data"]["job.json"]
     file = Job.model_validate_json(data)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from customizer_contract.automodel import Automodel
+from customizer_contract.automodel import Automodel, Parallelism
 from customizer_contract.fitting import suggest_fit
 from customizer_contract.memory import MemoryEstimate, estimate_memory
 from customizer_contract.shape import Dtype, ModelShape
@@ -89,6 +89,22 @@ def test_an_adapter_has_few_gradients() -> None:
     adapter = estimate(training={"lora": {"rank": 16}})
     assert adapter.gradients_bytes == 2 * 41_943_040
     assert adapter.weights_bytes > 2 * LLAMA_8B.parameters
+
+
+def test_a_teacher_costs_its_weights_unless_it_waits_elsewhere() -> None:
+    how = {"trainingType": "distillation", "finetuningType": "all_weights", "maxSeqLength": 512}
+    distillation = Automodel.model_validate({"training": how})
+    alone = estimate_memory(LLAMA_8B, "bfloat16", distillation)
+    taught = estimate_memory(LLAMA_8B, "bfloat16", distillation, teacher=LLAMA_8B)
+    weights = taught.weights_bytes - alone.weights_bytes
+    assert weights == pytest.approx(2 * LLAMA_8B.parameters, rel=0.01)
+    offloaded = Automodel.model_validate({"training": {**how, "offloadTeacher": True}})
+    waiting = estimate_memory(LLAMA_8B, "bfloat16", offloaded, teacher=LLAMA_8B)
+    # It computes before there are activations.
+    assert taught.weights_bytes - waiting.weights_bytes == pytest.approx(alone.activations_bytes, rel=0.01)
+    shared = distillation.model_copy(update={"parallelism": Parallelism(num_gpus_per_node=8)})
+    eighth = estimate_memory(LLAMA_8B, "bfloat16", shared, teacher=LLAMA_8B)
+    assert eighth.weights_bytes < taught.weights_bytes / 3
 
 
 SMALLER: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {

@@ -94,6 +94,18 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], Reason, str]] = {
         Reason.SEQUENCE_TOO_LONG,
         "maxSeqLength is 4096; its context is 2048 tokens",
     ),
+    "an adapter to be merged into quantized weights": (
+        {**LLAMA, "quantization_config": {"quant_method": "mxfp4"}},
+        {"training": {"finetuningType": "lora_merged"}},
+        Reason.MODEL_INVALID,
+        "weights are quantized",
+    ),
+    "an adapter of the head to be merged, where the head is the embedding": (
+        TIED,
+        {"training": {"lora": {"merge": True, "targetModules": ["*_proj", "lm_*"]}}},
+        Reason.MODEL_INVALID,
+        "leave lm_head out of lora.targetModules",
+    ),
     "layers that an adapter finds nothing in": (
         {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"},
         {},
@@ -113,6 +125,14 @@ def test_a_model_cannot_be_trained_with(
     assert advice in str(raised.value)
 
 
+def test_an_adapter_cannot_be_merged_into_pickles() -> None:
+    merged = build_job(automodel={"training": {"finetuningType": "lora_merged"}})
+    check_model(merged, parse_config(LLAMA), ["model.safetensors"])
+    check_model(build_job(), parse_config(LLAMA), ["pytorch_model.bin"])
+    with pytest.raises(CustomizerError, match="weights are pickles"):
+        check_model(merged, parse_config(LLAMA), ["pytorch_model.bin"])
+
+
 def model(**changes: Any) -> dict[str, Any]:
     return {"source": {"kind": "s3", "uri": "s3://bucket/model"}, **changes}
 
@@ -122,14 +142,14 @@ CODE = ModelConfig("OwnForCausalLM", "own", None, None, brings_code=True)
 
 def test_an_architecture_must_be_known_or_come_as_code_that_is_trusted() -> None:
     job, trusting = build_job(), build_job(model=model(trustRemoteCode=True))
-    check_architecture(job, parse_config(LLAMA), is_known_to_transformers)
-    check_architecture(trusting, CODE, is_known_to_transformers)
+    check_architecture(job.model, parse_config(LLAMA), is_known_to_transformers)
+    check_architecture(trusting.model, CODE, is_known_to_transformers)
     for each, config, advice in (
         (job, CODE, "set model.trustRemoteCode"),
         (trusting, ModelConfig("OwnForCausalLM", "own", None, None), "brings no code of its own"),
     ):
         with pytest.raises(CustomizerError, match=advice) as raised:
-            check_architecture(each, config, is_known_to_transformers)
+            check_architecture(each.model, config, is_known_to_transformers)
         assert raised.value.reason is Reason.ARCHITECTURE_UNSUPPORTED
 
 

@@ -25,6 +25,8 @@ class Inputs:
     checkpoints: Path
     resume: Path | None
     """Folder of the checkpoint to go on from."""
+    teacher: Path | None = None
+    """The model to learn from, of a distillation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Fetched(Model):
 
     job_uid: str
     model: Path
+    teacher: Path | None = None
     samples: Path
     dataset: DatasetFacts
     resume: Resume | None = None
@@ -42,15 +43,23 @@ def run(job: Job, workspace: Workspace) -> Result:
     s3 = S3(job.storage)
     workspace.fetched.unlink(missing_ok=True)
     model = fetch_model(job.model, s3, workspace.model)
+    teacher = None if job.teacher is None else fetch_model(job.teacher, s3, workspace.teacher)
     data = fetch_job_data(job, s3, workspace)
-    prepared = prepare_job_data(job, data, model, workspace.samples, with_tokens=True)
+    prepared = prepare_job_data(job, data, model, workspace.samples, teacher=teacher, with_tokens=True)
     found = CheckpointStore(open_output(job), job).download_newest(workspace.resume)
     resume = None
     if found is not None:
         checkpoint, folder = found
         log.info("training goes on from step %d", checkpoint.step)
         resume = Resume(checkpoint=checkpoint, folder=folder)
-    fetched = Fetched(job_uid=job.uid, model=model, samples=workspace.samples, dataset=prepared.facts, resume=resume)
+    fetched = Fetched(
+        job_uid=job.uid,
+        model=model,
+        teacher=teacher,
+        samples=workspace.samples,
+        dataset=prepared.facts,
+        resume=resume,
+    )
     workspace.fetched.write_text(fetched.to_json())
     return Result(command="fetch", dataset=prepared.facts, warnings=prepared.warnings)
 

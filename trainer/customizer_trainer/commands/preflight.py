@@ -1,10 +1,12 @@
 """Checks model, data and output before a GPU is held, and reports what was found."""
 
 import logging
+from functools import partial
+from pathlib import Path
 
 from customizer_contract.artifact import MANIFEST_FILE
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.job import Job
+from customizer_contract.job import Job, ModelInput
 from customizer_contract.packing import PackedTraining
 from customizer_contract.result import ModelFacts, Result
 from customizer_contract.steps import count_steps, count_warmup
@@ -20,6 +22,7 @@ from customizer_trainer.storage.output import open_output
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import check_weights, fetch_model_settings
 from customizer_trainer.storage.store import Store, join
+from customizer_trainer.teacher_checks import check_teacher, check_vocabularies, read_vocabulary
 from customizer_trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -33,22 +36,23 @@ def run(job: Job, workspace: Workspace) -> Result:
     present = output.find_any(job.artifact_uri, missing=Reason.OUTPUT_NOT_FOUND)
     check_output(job, present, output.read(join(job.artifact_uri, MANIFEST_FILE)))
     settings = fetch_model_settings(job.model, s3, workspace.model)
-    check_weights(job.model.source, s3)
+    weights = check_weights(job.model.source, s3)
     config = read_config(settings)
-    check_model(job, config)
-    own = find_backend(job).own_architectures
-    check_architecture(job, config, lambda name: name in own or is_known_to_transformers(name))
-    facts = describe_model(config)
+    check_model(job, config, weights)
+    check_architecture(job.model, config, partial(_knows, job))
+    teacher = None if job.teacher is None else _check_teacher(job, job.teacher, settings, s3, workspace.teacher)
+    teacher_config = None if teacher is None else read_config(teacher)
+    facts = describe_model(config, teacher_config)
     report_uri = join(job.work_uri, REPORT_FILE)
     data = fetch_job_data(job, s3, workspace)
     try:
-        prepared = prepare_job_data(job, data, settings, workspace.samples, with_tokens=False)
+        prepared = prepare_job_data(job, data, settings, workspace.samples, teacher=teacher, with_tokens=False)
     except InvalidRecordsError as error:
         report = Report(model=facts, problems=error.problems.first, problem_counts=dict(error.problems.counts))
         put_report(job, output, report)
         raise error.with_report(report_uri) from None
     dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
-    check_memory(job, config, longest_sample=dataset.longest_sequence)
+    check_memory(job, config, dataset.longest_sequence, teacher_config)
     warnings = [
         *prepared.warnings,
         *warn_of_schedule(job, dataset.training.samples, dataset.packed),
@@ -59,6 +63,24 @@ def run(job: Job, workspace: Workspace) -> Result:
     return Result(command="preflight", dataset=dataset, model=facts, warnings=warnings)
 
 
+def _check_teacher(job: Job, teacher: ModelInput, model: Path, s3: S3, folder: Path) -> Path:
+    """Brings configuration and tokenizer of the teacher, and checks them against the model's; returns their folder."""
+    settings = fetch_model_settings(teacher, s3, folder)
+    check_weights(teacher.source, s3)
+    config = read_config(settings)
+    check_architecture(teacher, config, partial(_knows, job), field="automodel.training.teacherModel")
+    check_teacher(job, read_config(model), config)
+    check_vocabularies(
+        read_vocabulary(model, trust_remote_code=job.model.trust_remote_code),
+        read_vocabulary(settings, trust_remote_code=teacher.trust_remote_code),
+    )
+    return settings
+
+
+def _knows(job: Job, architecture: str) -> bool:
+    return architecture in find_backend(job).own_architectures or is_known_to_transformers(architecture)
+
+
 def put_report(job: Job, output: Store, report: Report) -> None:
     """Stores the report, for programs and for people."""
     output.put(join(job.work_uri, REPORT_FILE), report.to_json().encode())
@@ -66,14 +88,15 @@ def put_report(job: Job, output: Store, report: Report) -> None:
     output.put(join(job.work_uri, PAGE_FILE), page.encode())
 
 
-def describe_model(config: ModelConfig) -> ModelFacts:
-    """Returns what is told of a model."""
+def describe_model(config: ModelConfig, teacher: ModelConfig | None = None) -> ModelFacts:
+    """Returns what is told of a model, and of the one that it learns from."""
     return ModelFacts(
         architecture=config.architecture,
         parameters=config.shape.parameters if config.shape else None,
         context_length=config.context_length,
         dtype=config.dtype,
         shape=config.shape,
+        teacher=teacher.shape if teacher else None,
     )
 
 

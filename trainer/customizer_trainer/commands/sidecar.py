@@ -98,7 +98,7 @@ def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveA
         return artifact
 
     def bring(artifact: Artifact, folder: Path) -> None:
-        s3.download_files(artifact.uri, artifact.manifest.files, folder, missing=Reason.ARTIFACT_INVALID)
+        s3.download_files(artifact.uri, artifact.manifest.served_files, folder, missing=Reason.ARTIFACT_INVALID)
         check_settings(folder)
         if not lora.base_in_image:
             check_layers(folder, model, lora)

@@ -49,10 +49,10 @@ def _bring_model(artifact: Artifact, s3: S3, folder: Path, *, is_shared: bool) -
         _bring(artifact, s3, folder)
         return
     # Servers that find everything there verify it side by side.
-    if not is_complete(artifact.manifest.files, folder):
+    if not is_complete(artifact.manifest.served_files, folder):
         with hold(folder):
             _bring(artifact, s3, folder)
-    check_strangers(folder, artifact.manifest.files)
+    check_strangers(folder, artifact.manifest.served_files)
 
 
 def _find_shared(serving: Serving, cache: Path, artifact: Artifact | None, model: ModelInput | None) -> Path | None:
@@ -66,4 +66,4 @@ def _find_shared(serving: Serving, cache: Path, artifact: Artifact | None, model
 
 
 def _bring(artifact: Artifact, s3: S3, folder: Path) -> None:
-    s3.download_files(artifact.uri, artifact.manifest.files, folder, missing=Reason.ARTIFACT_INVALID)
+    s3.download_files(artifact.uri, artifact.manifest.served_files, folder, missing=Reason.ARTIFACT_INVALID)

@@ -8,12 +8,13 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from customizer_contract.artifact import AdapterReference
+from customizer_contract.artifact import ALTERNATES
 from customizer_contract.errors import MISSED_ANOTHER, CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_contract.result import ArtifactReference, Result
@@ -27,14 +28,15 @@ from customizer_trainer.commands.fetch import Fetched, read_fetched
 from customizer_trainer.model import checkpoint_dtype
 from customizer_trainer.outcome import CommandFailedError, problem_of
 from customizer_trainer.publishing import (
+    Made,
     build_manifest,
     find_published,
     installed_versions,
     publish_manifest,
+    refer_to_model,
     upload_files,
 )
 from customizer_trainer.reloading import judge, reload
-from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.output import open_output
 from customizer_trainer.storage.patience import patiently
 from customizer_trainer.storage.store import Store
@@ -116,7 +118,7 @@ def run(
                 shown.publishing()
                 pause = threading.Event().wait
                 made = patiently(lambda: _assemble(attempt, store, uploader), "put the result together", pause)
-                unproved = [] if made.loss is not None else [_NOT_RELOADED]
+                unproved = [_NOT_RELOADED] if any(each.loss is None for each in made) else []
                 artifact = patiently(lambda: _publish(attempt, output, made), "publish", pause)
     except CustomizerError as error:
         ending: Ending = "KILLED" if error.reason is Reason.PREEMPTED else "FAILED"
@@ -178,59 +180,60 @@ def _build_recipe(attempt: _Attempt) -> dict[str, Any]:
             packing=fetched.dataset.packed,
             checkpoints=attempt.folder.checkpoints,
             resume=fetched.resume.folder if fetched.resume else None,
+            teacher=fetched.teacher,
         ),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What will be published, on this disk."""
-
-    checkpoint: Checkpoint
-    adapter: AdapterReference | None
-    loss: float | None
-    """On validation rows, loaded again."""
-
-
-def _assemble(attempt: _Attempt, store: CheckpointStore, uploader: Uploader) -> _Made:
-    job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
-    checkpoints = store.list_complete()
-    outline, backend = job.outline, find_backend(job)
-    chosen = best(checkpoints) if outline.selection == "best" else newest(checkpoints)
-    if chosen is None:
+def _assemble(attempt: _Attempt, store: CheckpointStore, uploader: Uploader) -> list[Made]:
+    """Puts the result together, and what is published beside it."""
+    job, folder = attempt.job, attempt.folder
+    checkpoints, outline = store.list_complete(), job.outline
+    last = newest(checkpoints)
+    chosen = last if outline.selection == "last" else best(checkpoints)
+    if chosen is None or last is None:
         raise CustomizerError(Reason.CRASHED, f"No complete checkpoint below {job.work_uri}.")
+    shutil.rmtree(folder.artifact, ignore_errors=True)
+    made = [_make(attempt, store, uploader, chosen, folder.artifact)]
+    if outline.selection == "both":
+        made.append(_make(attempt, store, uploader, last, folder.artifact / ALTERNATES / "last"))
+    return made
+
+
+def _make(attempt: _Attempt, store: CheckpointStore, uploader: Uploader, chosen: Checkpoint, target: Path) -> Made:
+    job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
     local = uploader.local_folder(chosen)
-    if local is None or (chosen.nodes > 1 and not outline.adapts):
+    if local is None or (chosen.nodes > 1 and not job.outline.adapts):
         # Other nodes hold parts of the weights; what of it lies here already is small beside that.
         local = store.download(chosen, folder.root / "chosen")
     base = Base(fetched.model, _base_name(job))
-    shutil.rmtree(folder.artifact, ignore_errors=True)
-    adapter = backend.assemble(job, local, base, folder.artifact)
-    reloaded = reload(
-        job, folder.artifact, fetched.model if adapter else None, fetched.samples, folder.root / "reloaded.json"
-    )
+    adapter = find_backend(job).assemble(job, local, base, target)
+    reloaded = reload(job, target, fetched.model if adapter else None, fetched.samples, folder.root / "reloaded.json")
+    loss = None
     if reloaded.skipped is not None:
         log.warning("the result was not loaded again: %s", reloaded.skipped)
-        return _Made(chosen, adapter, None)
-    return _Made(chosen, adapter, judge(reloaded, chosen.validation_loss, quantized=_is_quantized(job)))
+    else:
+        # A teacher's part of the loss cannot be computed without it.
+        expected = chosen.validation_loss if job.teacher is None else chosen.validation_answer_loss
+        loss = judge(reloaded, expected, quantized=_is_quantized(job))
+    return Made(chosen, target.relative_to(folder.artifact).as_posix(), adapter, loss)
 
 
-def _publish(attempt: _Attempt, output: Store, made: _Made) -> ArtifactReference:
+def _publish(attempt: _Attempt, output: Store, made: Sequence[Made]) -> ArtifactReference:
     job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
     manifest = build_manifest(
         job,
         files=upload_files(job, output, folder.artifact),
-        base_digest=model_digest(fetched.model),
         model=fetched.model,
-        adapter=made.adapter,
+        base=refer_to_model(job.model, fetched.model),
+        teacher=refer_to_model(job.teacher, fetched.teacher) if job.teacher and fetched.teacher else None,
+        made=made,
         dataset=fetched.dataset,
-        checkpoint=made.checkpoint,
-        reloaded_loss=made.loss,
         packages=installed_versions(find_backend(job).packages),
         now=datetime.now(UTC),
     )
     reference = publish_manifest(job, output, manifest)
-    log.info("published %s: the checkpoint of step %d", reference.uri, made.checkpoint.step)
+    log.info("published %s: the checkpoint of step %d", reference.uri, made[0].checkpoint.step)
     return reference
 
 

@@ -41,8 +41,8 @@ def fetch_data(source: Source, s3: S3, folder: Path, select: Select) -> Path:
             return _find(source, Reason.DATASET_NOT_FOUND)
 
 
-def check_weights(source: Source, s3: S3) -> None:
-    """Raises ModelInvalid when there are no weights beside the configuration; downloads nothing."""
+def check_weights(source: Source, s3: S3) -> list[str]:
+    """Returns the files of weights, downloading none. Raises ModelInvalid without any beside the configuration."""
     match source:
         case S3Source():
             found = s3.list_objects(source.uri.rstrip("/") + "/", missing=Reason.MODEL_NOT_FOUND)
@@ -51,10 +51,12 @@ def check_weights(source: Source, s3: S3) -> None:
             paths = hub.list_files(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
         case VolumeSource() | LocalSource():
             paths = [path.name for path in _find(source, Reason.MODEL_NOT_FOUND).iterdir()]
-    if not select_weights(paths):
+    weights = select_weights(paths)
+    if not weights:
         raise CustomizerError(
             Reason.MODEL_INVALID, f"{display(source)}: no weights (model*.safetensors) beside config.json."
         )
+    return weights
 
 
 def parse_address(text: str) -> Source:

@@ -62,6 +62,8 @@ class Saved(Model):
     folder: Path
     train_loss: float
     validation_loss: float | None = None
+    validation_answer_loss: float | None = None
+    """See `checkpoints.Checkpoint`."""
     seconds: float = 0.0
     """How long training stood still for it."""
 

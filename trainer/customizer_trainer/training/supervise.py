@@ -159,6 +159,7 @@ class Supervisor:
             nodes=self._place.nodes,
             train_loss=event.train_loss,
             validation_loss=event.validation_loss,
+            validation_answer_loss=event.validation_answer_loss,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from customizer_contract.automodel import Automodel
+from customizer_contract.job import Job
 from customizer_contract.packing import PackedTraining
 from customizer_trainer.backends.automodel.packing import find_obstacle
 from customizer_trainer.backends.automodel.recipe import build_recipe
@@ -119,11 +120,42 @@ def test_the_defaults_give_this_recipe() -> None:
 
 
 ALL_WEIGHTS = {"training": {"finetuningType": "all_weights"}}
+TEACHER = {"source": {"kind": "s3", "uri": "s3://bucket/teacher"}, "trustRemoteCode": True}
 TWO = {"numGpusPerNode": 2}
 PIPELINE = {"parallelism": TWO | {"pipelineParallelSize": 2}, "batch": {"microBatchSize": 2}}
 
+
+def distillation(**training: Any) -> dict[str, Any]:
+    return {"training": {"trainingType": "distillation", **training}}
+
+
 EFFECTS: Effects = {
-    "training.finetuningType": [(ALL_WEIGHTS, "peft", None)],
+    "training.trainingType": [
+        (distillation(), "recipe", "KnowledgeDistillationRecipeForNextTokenPrediction"),
+        (
+            distillation(),
+            "teacher_model",
+            {
+                "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
+                "pretrained_model_name_or_path": "/workspace/teacher",
+                "torch_dtype": "bfloat16",
+                "trust_remote_code": True,
+                "attn_implementation": "sdpa",
+            },
+        ),
+    ],
+    "training.distillationRatio": [(distillation(distillationRatio=0.9), "kd_ratio", 0.9)],
+    "training.distillationTemperature": [
+        (distillation(distillationTemperature=2), "kd_loss_fn.temperature", 2),
+    ],
+    "training.teacherPrecision": [(distillation(teacherPrecision="fp32"), "teacher_model.torch_dtype", "float32")],
+    "training.offloadTeacher": [(distillation(offloadTeacher=True), "offload_teacher_model", True)],
+    "training.finetuningType": [
+        (ALL_WEIGHTS, "peft", None),
+        ({"training": {"finetuningType": "lora_merged"}}, "merges", True),
+    ],
+    "training.lora.merge": [({"training": {"lora": {"merge": True}}}, "merges", True)],
+    "training.lora.useTriton": [({"training": {"lora": {"useTriton": False}}}, "peft.use_triton", False)],
     "training.lora.rank": [({"training": {"lora": {"rank": 8}}}, "peft.dim", 8)],
     "training.lora.alpha": [({"training": {"lora": {"alpha": 8}}}, "peft.alpha", 8)],
     "training.lora.dropout": [({"training": {"lora": {"dropout": 0.1}}}, "peft.dropout", 0.1)],
@@ -144,6 +176,11 @@ EFFECTS: Effects = {
         ({"training": {"precision": "fp32"}}, "model.torch_dtype", "float32"),
         ({"training": {"precision": "fp32"}}, "distributed.mp_policy.param_dtype", "float32"),
         ({"training": {"precision": "fp16"}}, "distributed.mp_policy.param_dtype", "float16"),
+        (
+            {"training": {"precision": "fp8", "finetuningType": "all_weights"}},
+            "fp8",
+            {"enabled": True, "recipe_name": "tensorwise"},
+        ),
     ],
     "training.attnImplementation": [
         ({"training": {"attnImplementation": "eager"}}, "model.attn_implementation", "eager")
@@ -159,7 +196,10 @@ EFFECTS: Effects = {
         ({"schedule": {"valCheckInterval": 4}}, "step_scheduler.ckpt_every_steps", 4),
     ],
     "schedule.validationSplit": [({"schedule": {"validationSplit": 0.5}}, "outline.validation_split", 0.5)],
-    "schedule.checkpointSelection": [({"schedule": {"checkpointSelection": "last"}}, "outline.selection", "last")],
+    "schedule.checkpointSelection": [
+        ({"schedule": {"checkpointSelection": "last"}}, "outline.selection", "last"),
+        ({"schedule": {"checkpointSelection": "both"}}, "outline.selection", "both"),
+    ],
     "schedule.seed": [
         ({"schedule": {"seed": 7}}, "seed", 7),
         ({"schedule": {"seed": 7}}, "outline.seed", 7),
@@ -171,7 +211,11 @@ EFFECTS: Effects = {
     "batch.microBatchSize": [({"batch": {"microBatchSize": 4}}, "step_scheduler.local_batch_size", 4)],
     # Its effect is on the samples, and by them on the recipe (below).
     "batch.sequencePacking": [({"batch": {"sequencePacking": True}}, "outline.packs", True)],
-    "optimizer.optimizer": [({"optimizer": {"optimizer": "AdamW"}}, "optimizer._target_", "torch.optim.AdamW")],
+    "optimizer.optimizer": [
+        ({"optimizer": {"optimizer": "AdamW"}}, "optimizer._target_", "torch.optim.AdamW"),
+        ({"optimizer": {"optimizer": "FusedAdam"}}, "optimizer._target_", "torch.optim.AdamW"),
+        ({"optimizer": {"optimizer": "FusedAdam"}}, "optimizer.fused", True),
+    ],
     "optimizer.learningRate": [({"optimizer": {"learningRate": 0.1}}, "optimizer.lr", 0.1)],
     "optimizer.minLearningRate": [({"optimizer": {"minLearningRate": 0.01}}, "lr_scheduler.min_lr", 0.01)],
     "optimizer.weightDecay": [({"optimizer": {"weightDecay": 0.2}}, "optimizer.weight_decay", 0.2)],
@@ -225,10 +269,15 @@ def test_every_field_has_a_case_that_names_it() -> None:
 
 @pytest.mark.parametrize(("automodel", "path", "expected"), CASES)
 def test_each_field_has_its_effect(automodel: dict[str, Any], path: str, expected: object) -> None:
-    job = build_job(automodel=automodel)
-    assert find({**build_recipe(job, INPUTS), "outline": job.outline}, path) == expected
-    default = build_job()
-    assert find({**build_recipe(default, INPUTS), "outline": default.outline}, path) != expected
+    teacher = TEACHER if find(automodel, "training.trainingType") == "distillation" else None
+    assert find(_given(build_job(automodel=automodel, teacher=teacher)), path) == expected
+    assert find(_given(build_job()), path) != expected
+
+
+def _given(job: Job) -> dict[str, Any]:
+    assert job.automodel is not None
+    inputs = replace(INPUTS, teacher=Path("/workspace/teacher") if job.teacher else None)
+    return {**build_recipe(job, inputs), "outline": job.outline, "merges": job.automodel.training.merges}
 
 
 def test_checkpoints_may_be_saved_more_often_than_validated() -> None:

@@ -10,6 +10,7 @@ import torch
 def install() -> None:
     """Patches torch and nemo_automodel. Only for jobs whose device is cpu: a missing GPU must never go unnoticed."""
     from nemo_automodel._transformers import auto_model
+    from nemo_automodel.components.models.gpt_oss import rope_utils
 
     def on_cpu(build: Callable[..., Any]) -> Callable[..., Any]:
         return functools.wraps(build)(lambda *args, **kwargs: build(*args, **{**kwargs, "device": torch.device("cpu")}))
@@ -22,6 +23,8 @@ def install() -> None:
     torch.cuda.current_device = lambda: 0
     auto_model.instantiate_infrastructure = on_cpu(auto_model.instantiate_infrastructure)
     auto_model.apply_model_infrastructure = on_cpu(auto_model.apply_model_infrastructure)
+    # models/qwen3_moe/model.py:184 and :237, and their like: where a mixture of experts computes its positions.
+    rope_utils.RotaryEmbedding.device = property(lambda _: torch.device("cpu"), lambda _, device: None)
     _share_attention()
 
 

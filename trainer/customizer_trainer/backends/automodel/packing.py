@@ -16,6 +16,8 @@ def find_obstacle(job: Job, config: ModelConfig) -> str | None:
         return f"{config.architecture} is not known to keep samples apart that share a sequence"
     if config.sliding_window is not None and config.sliding_window < training.max_seq_length:
         return f"the model's attention sees {config.sliding_window} tokens only, which the mask of packs would widen"
+    if training.distills and training.attn_implementation == "flash_attention_2":
+        return "a teacher's attention takes masks only; use attnImplementation sdpa"
     if training.attn_implementation == "eager":
         return "attnImplementation eager takes no mask of packs; use sdpa"
     if parallelism.context_parallel_size > 1:

@@ -9,14 +9,21 @@ from typing import Any
 
 from nemo_automodel.components.config.loader import load_yaml_config, set_enable_user_modules
 from nemo_automodel.recipes._typed_config import RecipeConfig
+from nemo_automodel.recipes.llm.kd import KnowledgeDistillationRecipeForNextTokenPrediction
 from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer import logs
-from customizer_trainer.backends.automodel import checkpoints, cpu
+from customizer_trainer.backends.automodel import checkpoints, cpu, distillation, fp8
+from customizer_trainer.backends.automodel.recipe import DISTILLATION, FINE_TUNING
 from customizer_trainer.backends.automodel.schedule import ScheduleConfig
 from customizer_trainer.training.events import Ended, EventLog, Saved, Saving, Started, Stepped, Validated
 from customizer_trainer.training.memory import peak_bytes
+
+_RECIPES = {
+    FINE_TUNING: TrainFinetuneRecipeForNextTokenPrediction,
+    DISTILLATION: KnowledgeDistillationRecipeForNextTokenPrediction,
+}
 
 
 def train(path: Path, log: EventLog, device: str) -> None:
@@ -24,6 +31,7 @@ def train(path: Path, log: EventLog, device: str) -> None:
     if device == "cpu":
         cpu.install()
     checkpoints.install()
+    distillation.install()
     # The dataset's class is ours; a job cannot name any.
     set_enable_user_modules(True)
     config = RecipeConfig(load_yaml_config(path))
@@ -31,8 +39,12 @@ def train(path: Path, log: EventLog, device: str) -> None:
     config.__dict__["step_scheduler"] = ScheduleConfig(
         **dataclasses.asdict(schedule), save_every_seconds=config.save_every_seconds
     )
-    recipe = TrainFinetuneRecipeForNextTokenPrediction(config)
+    if config.get("fp8") is not None:
+        fp8.check_gpu()
+    recipe = _RECIPES[config.recipe](config)
     recipe.setup()
+    if config.get("fp8") is not None:
+        fp8.check_layers(recipe.model_parts)
     listen(recipe, log)
     log.tell(Started(pid=os.getpid(), step=recipe.step_scheduler.step))
     recipe.run_train_validation_loop()
@@ -43,6 +55,7 @@ def listen(recipe: Any, log: EventLog) -> None:
     """Wraps the three methods through which the loop reports; the library has no callbacks."""
     train_metrics, val_metrics, save = recipe.log_train_metrics, recipe.log_val_metrics, recipe.save_checkpoint
     is_main = recipe.dist_env.is_main
+    answers: dict[int, float | None] = {}
 
     def on_step(data: Any) -> None:
         metrics = data.metrics
@@ -73,6 +86,7 @@ def listen(recipe: Any, log: EventLog) -> None:
             message = f"After step {data.step + 1} the validation loss is {loss}."
             raise CustomizerError(Reason.TRAINING_DIVERGED, message)
         val_metrics(name, data, logger)
+        answers[data.step] = distillation.find_answer_loss(recipe, data.metrics)
         if is_main:
             log.tell(Validated(step=data.step + 1, loss=loss))
 
@@ -88,6 +102,7 @@ def listen(recipe: Any, log: EventLog) -> None:
                 folder=folder,
                 train_loss=float(train_loss),
                 validation_loss=validation_loss,
+                validation_answer_loss=answers.get(step),
                 seconds=time.monotonic() - began,
             )
         )

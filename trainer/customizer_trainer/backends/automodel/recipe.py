@@ -4,14 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from customizer_contract.automodel import Automodel, Lora, Training
-from customizer_contract.job import Job
+from customizer_contract.job import Job, ModelInput
 from customizer_contract.packing import PackedTraining
 from customizer_contract.steps import count_steps, data_parallel_size
 from customizer_trainer.backends.automodel.mesh import build_distributed
 from customizer_trainer.backends.backend import Inputs
+from customizer_trainer.datasets.store import IGNORED
 
-_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-_OPTIMIZERS = {"auto": "torch.optim.Adam", "Adam": "torch.optim.Adam", "AdamW": "torch.optim.AdamW"}
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp8": "bfloat16"}
+_OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "auto": {"_target_": "torch.optim.Adam"},
+    "Adam": {"_target_": "torch.optim.Adam"},
+    "AdamW": {"_target_": "torch.optim.AdamW"},
+    # Transformer Engine's, which the image does not hold, decays weights like AdamW.
+    "FusedAdam": {"_target_": "torch.optim.AdamW", "fused": True},
+}
 _COLLATER = "nemo_automodel.components.datasets.utils.default_collater"
 _LOADER = "torchdata.stateful_dataloader.StatefulDataLoader"
 _DATASET = "customizer_trainer.backends.automodel.dataset.SamplesConfig"
@@ -20,12 +27,14 @@ _PACK_COLLATER = "customizer_trainer.backends.automodel.packs.collate"
 
 LM_HEAD = ["lm_head", "*.lm_head"]
 """Never adapted: of a model with tied embeddings, the adapter would change the embedding when merged."""
+FINE_TUNING = "TrainFinetuneRecipeForNextTokenPrediction"
+DISTILLATION = "KnowledgeDistillationRecipeForNextTokenPrediction"
 COLLECTIVE_TIMEOUT_MINUTES = 30
 """How long a rank waits for the others, e.g. while one of them writes a large checkpoint."""
 
 
 def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
-    """Builds the configuration of `TrainFinetuneRecipeForNextTokenPrediction`."""
+    """Builds the configuration of the library's recipe."""
     spec = _settings(job)
     training, optimizer = spec.training, spec.optimizer
     packing = inputs.packing
@@ -33,7 +42,7 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
     batch = packing.packs_per_step if packing else spec.batch.global_batch_size
     dtype = _DTYPES[training.precision] if training.precision else inputs.model_dtype
     recipe: dict[str, Any] = {
-        "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
+        "recipe": DISTILLATION if training.distills else FINE_TUNING,
         "seed": spec.schedule.seed,
         "step_scheduler": {
             "global_batch_size": batch,
@@ -51,15 +60,7 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
             "backend": "nccl" if job.device == "gpu" else "gloo",
             "timeout_minutes": COLLECTIVE_TIMEOUT_MINUTES,
         },
-        "model": {
-            "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
-            "pretrained_model_name_or_path": str(inputs.model),
-            "torch_dtype": dtype,
-            "trust_remote_code": job.model.trust_remote_code,
-            "attn_implementation": training.attn_implementation,
-            # The library's own classes share a sample's tokens only with Transformer Engine.
-            **({"force_hf": True} if spec.parallelism.context_parallel_size > 1 else {}),
-        },
+        "model": _model(inputs.model, job.model, dtype, training.attn_implementation, spec),
         "distributed": build_distributed(job, spec.parallelism, dtype),
         "checkpoint": {
             "enabled": True,
@@ -79,7 +80,7 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
         "dataloader": {"_target_": _LOADER, "collate_fn": _collater(packing, spec.training), "shuffle": True},
         "validation_dataloader": {"_target_": _LOADER, "collate_fn": _COLLATER, "shuffle": False},
         "optimizer": {
-            "_target_": _OPTIMIZERS[optimizer.optimizer],
+            **_OPTIMIZERS[optimizer.optimizer],
             "lr": optimizer.learning_rate,
             "betas": [optimizer.adam_beta1, optimizer.adam_beta2],
             "eps": optimizer.adam_eps,
@@ -93,9 +94,37 @@ def build_recipe(job: Job, inputs: Inputs) -> dict[str, Any]:
             "min_lr": optimizer.min_learning_rate or 0.0,
         },
     }
-    if training.finetuning_type == "lora":
+    if training.adapts:
         recipe["peft"] = _peft(training.lora or Lora(), job)
+    if training.precision == "fp8":
+        recipe["fp8"] = {"enabled": True, "recipe_name": "tensorwise"}
+    if job.teacher is not None and inputs.teacher is not None:
+        recipe.update(
+            {
+                "teacher_model": _model(inputs.teacher, job.teacher, _DTYPES[training.teacher_precision], "sdpa", spec),
+                "kd_ratio": training.distillation_ratio,
+                "kd_loss_fn": {
+                    "_target_": "nemo_automodel.components.loss.kd_loss.KDLoss",
+                    "ignore_index": IGNORED,
+                    "temperature": training.distillation_temperature,
+                    "fp32_upcast": True,
+                },
+                "offload_teacher_model": training.offload_teacher,
+            }
+        )
     return recipe
+
+
+def _model(folder: Path, model: ModelInput, dtype: str, attention: str, spec: Automodel) -> dict[str, Any]:
+    return {
+        "_target_": "nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained",
+        "pretrained_model_name_or_path": str(folder),
+        "torch_dtype": dtype,
+        "trust_remote_code": model.trust_remote_code,
+        "attn_implementation": attention,
+        # The library's own classes share a sample's tokens only with Transformer Engine.
+        **({"force_hf": True} if spec.parallelism.context_parallel_size > 1 else {}),
+    }
 
 
 def _settings(job: Job) -> Automodel:
@@ -111,7 +140,7 @@ def _peft(lora: Lora, job: Job) -> dict[str, Any]:
         "alpha": lora.alpha,
         "dropout": lora.dropout,
         # The kernels need a GPU; the library itself passes over them for shapes that they cannot do.
-        "use_triton": job.device == "gpu",
+        "use_triton": job.device == "gpu" if lora.use_triton is None else lora.use_triton,
     }
     if lora.exclude_modules:
         peft["exclude_modules"] = [*lora.exclude_modules, *LM_HEAD]
