@@ -11,6 +11,7 @@ from customizer_operator.plan.plan import (
     DEPLOYMENT,
     JOB,
     MODEL_DEPLOYMENT,
+    NIM_SERVICE,
     POD,
     PYTORCH_JOB,
     SERVICE,
@@ -63,7 +64,7 @@ def build_kinds(settings: Settings) -> tuple[Kind, ...]:
         ),
         Kind(
             resource=MODEL_DEPLOYMENT,
-            children=(JOB, DEPLOYMENT, SERVICE, POD, *COMPANIONS),
+            children=(JOB, DEPLOYMENT, SERVICE, NIM_SERVICE, POD, *COMPANIONS),
             plan=lambda observed: plan_deployment(observed, settings.images),
             ask=ask_about_deployment,
             refers_to=_find_served_jobs,

@@ -43,6 +43,9 @@ def canary(metric: str = "ExactMatch", **parts: Any) -> Object:
     return {"evaluation": {**HELD_OUT, "metric": metric}, "rollout": {"strategy": "Canary", **parts}}
 
 
+NVIDIA: Object = {"backend": "NIMService", **runtime(type="MultiLLM", image="registry.test/llm-nim:1.15.5")}
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -85,6 +88,12 @@ def canary(metric: str = "ExactMatch", **parts: Any) -> Object:
         (canary(minimumScore=1.5), "should be less than or equal to 1"),
         (canary(metric="Loss", minimumScore=0.5), "a loss is better the lower: give rollout.maximumLoss"),
         (canary(maximumLoss=2.5), "maximumLoss goes with evaluation.metric Loss"),
+        ({"backend": "NIMService"}, "a NIMService runs NIMs of generation V1 or V2"),
+        ({**NVIDIA, "probe": {"prompt": "a"}}, "have no room for probe, evaluation"),
+        ({**NVIDIA, **runtime(type="MultiLLM", lora={})}, "have no room for probe, evaluation"),
+        ({**NVIDIA, "service": {"port": 80}}, "service.port must be 8000"),
+        ({**NVIDIA, "objectStorage": {"serviceAccountName": "a"}}, "use objectStorage.credentialsSecretRef"),
+        ({**NVIDIA, "model": {"persistentVolumeClaim": {"claimName": "a"}}}, "mount no volumes of others"),
         ({"replicas": -1}, "should be greater than or equal to 0"),
         ({"sufix": True}, "unknown field"),
     ],
@@ -93,6 +102,12 @@ def test_a_mistake_is_refused_with_what_to_change(world: World, spec: Object, wo
     with pytest.raises(ApiRefusedError) as refusal:
         world.create(KIND, deployment(**spec))
     assert words in refusal.value.message
+
+
+def test_the_backend_stays(world: World) -> None:
+    world.create(KIND, deployment(**NVIDIA))
+    with pytest.raises(ApiRefusedError, match="delete the ModelDeployment and create it anew"):
+        world.patch(KIND, "bot", {"spec": {"backend": "Deployment"}})
 
 
 @pytest.mark.parametrize("name", ["a" * 53, "1st", "with.dot"])

@@ -19,6 +19,9 @@ MODEL_STORE = PurePosixPath("/model-store")
 SERVING_FILE = PurePosixPath("/etc/customizer/serving.json")
 """The serving file, from an annotation of the pod."""
 
+SERVING_VARIABLE = "CUSTOMIZER_SERVING"
+"""Holds the serving file where no volume can be mounted: in the pods that NVIDIA's operator makes."""
+
 CHAT_TEMPLATE = PurePosixPath("/etc/customizer-template/chat_template.jinja")
 """The chat template of a server, from an annotation of the pod."""
 

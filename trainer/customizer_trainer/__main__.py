@@ -17,7 +17,15 @@ from customizer_contract.adapters import SIDECAR_PORT
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
-from customizer_contract.paths import JOB_FILE, MODEL_STORE, SERVING_FILE, TERMINATION_MESSAGE, WISH_FILE, WORKSPACE
+from customizer_contract.paths import (
+    JOB_FILE,
+    MODEL_STORE,
+    SERVING_FILE,
+    SERVING_VARIABLE,
+    TERMINATION_MESSAGE,
+    WISH_FILE,
+    WORKSPACE,
+)
 from customizer_contract.progress import PROGRESS_PORT
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
@@ -97,7 +105,7 @@ def _command(arguments: argparse.Namespace) -> Callable[[], Result]:
         case "verify":
             return lambda: run(_read(arguments.serving, Serving))
         case "stage":
-            return lambda: run(_read(arguments.serving, Serving), arguments.model_store)
+            return lambda: run(_read_serving(arguments.serving), arguments.model_store)
         case _:
             return lambda: run(_read(arguments.serving, Serving), arguments.model_store, arguments.wish, arguments.port)
 
@@ -109,11 +117,22 @@ def _read_for_pods(path: Path) -> Job:
     return job
 
 
+def _read_serving(path: Path) -> Serving:
+    given = os.environ.get(SERVING_VARIABLE)
+    return _read(path, Serving) if given is None else _parse_file(given.encode(), Path(SERVING_VARIABLE), Serving)
+
+
 def _read(path: Path, kind: type[File]) -> File:
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise CustomizerError(Reason.JOB_FILE_INVALID, f"{path}: {error.strerror}.", file=str(path)) from error
+    return _parse_file(content, path, kind)
+
+
+def _parse_file(content: bytes, path: Path, kind: type[File]) -> File:
+    try:
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

@@ -18,6 +18,7 @@ from customizer_operator.api.common import (
 )
 from customizer_operator.api.model_access import HttpRoute, Ingress, NetworkPolicy, Service, ServiceMonitor
 from customizer_operator.api.model_adapters import Adapter, AdapterStatus, PublishedArtifact
+from customizer_operator.api.model_backend import BACKEND_RULES, FIXED_BACKEND, Backend
 from customizer_operator.api.model_evaluation import (
     EVALUATION_RULES,
     Evaluation,
@@ -91,6 +92,9 @@ class ServingSettings(Placement):
 
     runtime: Runtime
     """The server."""
+    backend: Backend = "Deployment"
+    """Who runs the servers: a Deployment, or NVIDIA's NIM operator from a NIMService. The latter replaces servers as
+    that operator does, a quarter at a time and without surge, and not under the restricted pod security standard."""
     probe: Probe | None = None
     """A question that every server must answer before requests are sent to it."""
     evaluation: Evaluation | None = None
@@ -128,7 +132,7 @@ class ServingSettings(Placement):
     network_policy: NetworkPolicy | None = None
     """Shuts the servers off from everybody who is not named. Default: the namespace's own policies alone."""
 
-    cel_rules: ClassVar[tuple[CelRule, ...]] = EVALUATION_RULES
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (*EVALUATION_RULES, *BACKEND_RULES)
 
 
 class ModelDeploymentSpec(ServingSettings):
@@ -148,6 +152,12 @@ class ModelDeploymentSpec(ServingSettings):
         CelRule(
             "!has(self.evaluation) || has(self.evaluation.dataset) || has(self.model.customizationJobRef)",
             "name what is asked in evaluation.dataset: only a customizationJobRef leads to a validation set",
+        ),
+        FIXED_BACKEND,
+        CelRule(
+            "self.backend != 'NIMService' || (!has(self.model.persistentVolumeClaim) && (!has(self.model.artifact) || "
+            "!has(self.model.artifact.baseModel) || !has(self.model.artifact.baseModel.persistentVolumeClaim)))",
+            "the pods of a NIMService mount no volumes of others: name a model in S3 or on the hub",
         ),
         CelRule(
             "!has(self.adapters) || size(self.adapters) == 0 || has(self.runtime.lora)",

@@ -169,17 +169,12 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "image": image,
         "imagePullPolicy": spec.image_pull_policy,
         **({"args": engine.arguments} if engine.arguments else {}),
-        "env": [
-            *({"name": name, "value": value} for name, value in sorted(engine.variables.items())),
-            *_build_licence(spec.runtime),
-            *build_key(spec.runtime),
-            *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.runtime.env or []),
-        ],
+        "env": build_server_environment(spec.runtime, engine),
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         # Half an hour: large weights load for many minutes, and a server that is not up yet must not be killed.
-        "startupProbe": _probe(engine.ready, period=10, failures=180),
-        "readinessProbe": _probe(engine.ready, period=5, failures=3),
-        "livenessProbe": _probe(engine.live, period=10, failures=6),
+        "startupProbe": build_server_probe(engine.ready, period=10, failures=180),
+        "readinessProbe": build_server_probe(engine.ready, period=5, failures=3),
+        "livenessProbe": build_server_probe(engine.live, period=10, failures=6),
         # Requests still come until every node has taken notice that the pod goes.
         "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
         "resources": build_resources(spec.resources or Resources(), gpus),
@@ -228,6 +223,16 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
     return {**pod, "topologySpreadConstraints": spread}
 
 
+def build_server_environment(runtime: Runtime, engine: Engine) -> list[Object]:
+    """Environment of the server; secrets by reference."""
+    return [
+        *({"name": name, "value": value} for name, value in sorted(engine.variables.items())),
+        *_build_licence(runtime),
+        *build_key(runtime),
+        *(entry.model_dump(by_alias=True, exclude_none=True) for entry in runtime.env or []),
+    ]
+
+
 def _build_licence(runtime: Runtime) -> list[Object]:
     secret = runtime.ngc_secret_ref
     if secret is None or any(entry.name == _LICENCE for entry in runtime.env or ()):
@@ -252,7 +257,8 @@ def _template_mount() -> Object:
     return {"name": _TEMPLATE_VOLUME, "mountPath": str(CHAT_TEMPLATE.parent), "readOnly": True}
 
 
-def _probe(path: str, *, period: int, failures: int) -> Object:
+def build_server_probe(path: str, *, period: int, failures: int) -> Object:
+    """A probe of the server by the kubelet."""
     return {
         "httpGet": {"path": path, "port": PORT_NAME},
         "periodSeconds": period,

@@ -15,8 +15,7 @@ CACHE = "/cache"
 """Writable disk of the server; the weights themselves are mounted read-only."""
 
 _VERSION = re.compile(r"^v?(\d+)(\.|$|-)")
-_CACHES = {
-    "HF_HOME": f"{CACHE}/huggingface",
+_COMMON = {
     "HF_HUB_OFFLINE": "1",
     "HOME": "/tmp",  # noqa: S108  (an emptyDir of the pod)
     "TMPDIR": "/tmp",  # noqa: S108
@@ -100,12 +99,13 @@ def find_contradiction(runtime: Runtime, image: str) -> str | None:
     return None
 
 
-def build_engine(runtime: Runtime, image: str, weights: Weights) -> Engine:
+def build_engine(runtime: Runtime, image: str, weights: Weights, cache: str = CACHE) -> Engine:
     """Builds the start of the server; the user's arguments come last, and the user's variables win."""
+    common = _COMMON | {"HF_HOME": f"{cache}/huggingface", "VLLM_CACHE_ROOT": f"{cache}/vllm"}
     if runtime.type == "VLLM":
-        return _vllm(runtime, weights)
+        return _vllm(runtime, weights, common)
     generation = find_generation(runtime, image)
-    variables = _CACHES | {"NIM_CACHE_PATH": f"{CACHE}/nim", "VLLM_CACHE_ROOT": f"{CACHE}/vllm"}
+    variables = common | {"NIM_CACHE_PATH": f"{cache}/nim"}
     store = str(MODEL_STORE)
     if generation == "Engine":
         # These images want their model below /model.
@@ -133,11 +133,11 @@ def build_engine(runtime: Runtime, image: str, weights: Weights) -> Engine:
     )
 
 
-def _vllm(runtime: Runtime, weights: Weights) -> Engine:
+def _vllm(runtime: Runtime, weights: Weights, common: Mapping[str, str]) -> Engine:
     arguments = ["--model", str(SERVED_MODEL), "--port", str(PORT), "--served-model-name", weights.main_name]
     if weights.base_name is not None:
         arguments += ["--lora-modules", f"{weights.name}={weights.adapter_path}"]
-    variables = {**_CACHES, "VLLM_CACHE_ROOT": f"{CACHE}/vllm", "VLLM_NO_USAGE_STATS": "1"}
+    variables = {**common, "VLLM_NO_USAGE_STATS": "1"}
     if runtime.lora is not None:
         variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Engine(

@@ -39,6 +39,7 @@ INGRESS = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 HTTP_ROUTE = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 SERVICE_MONITOR = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
+NIM_SERVICE = Resource("apps.nvidia.com", "v1alpha1", "nimservices", "NIMService")
 CUSTOMIZATION_JOB = Resource("customizer.dev", "v1alpha1", "customizationjobs", "CustomizationJob")
 MODEL_DEPLOYMENT = Resource("customizer.dev", "v1alpha1", "modeldeployments", "ModelDeployment")
 
@@ -55,6 +56,7 @@ RESOURCES = (
     NETWORK_POLICY,
     HTTP_ROUTE,
     SERVICE_MONITOR,
+    NIM_SERVICE,
     PYTORCH_JOB,
     CUSTOMIZATION_JOB,
     MODEL_DEPLOYMENT,

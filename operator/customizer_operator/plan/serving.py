@@ -26,6 +26,7 @@ from customizer_operator.plan.serving_companions import (
 from customizer_operator.plan.serving_conditions import Outlook, Report, report
 from customizer_operator.plan.serving_decision import Decision, decide
 from customizer_operator.plan.serving_evaluation import Evaluated, plan_evaluation
+from customizer_operator.plan.serving_nim import find_failure
 from customizer_operator.plan.serving_obstacles import list_names
 from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
@@ -53,7 +54,7 @@ def ask_about_deployment(observed: Observed) -> Sequence[Question]:
     metadata = observed.subject["metadata"]
     names = [
         Exists(resource, metadata["namespace"], name)
-        for resource, name in list_names(observed.subject)
+        for resource, name in list_names(observed)
         if observed.named(resource, name) is None
     ]
     waiting = [question for component in (SERVER, CANARY, VERIFY) for question in ask_about_pods(observed, component)]
@@ -101,6 +102,8 @@ def _find_trouble(
 ) -> Trouble | None:
     if isinstance(decision.found, Unknown):
         return find_trouble(observed, VERIFY, None)
+    if (failure := find_failure(observed)) is not None:
+        return failure
     if server is None:
         return None
     trouble = find_trouble(observed, SERVER, server)

@@ -10,6 +10,7 @@ from customizer_operator.plan.plan import (
     HTTP_ROUTE,
     INGRESS,
     NETWORK_POLICY,
+    NIM_SERVICE,
     SERVICE_MONITOR,
     Observed,
     Reference,
@@ -25,10 +26,19 @@ _MEMBERS = {
     SERVICE_MONITOR: "serviceMonitor",
 }
 """The member of the spec that asks for it."""
-_MISSING = {HTTP_ROUTE: "the Gateway API", SERVICE_MONITOR: "the Prometheus operator"}
-"""What brings a resource that not every cluster knows."""
+_MISSING = {
+    HTTP_ROUTE: ("the Gateway API", "httpRoute"),
+    SERVICE_MONITOR: ("the Prometheus operator", "serviceMonitor"),
+    NIM_SERVICE: ("NVIDIA's NIM operator", "backend"),
+}
+"""What brings a resource that not every cluster knows, and the member of the spec that asks for it."""
 
 COMPANIONS: tuple[Resource, ...] = (DISRUPTION_BUDGET, *_MEMBERS)
+
+
+def is_run_by_nvidia(subject: Object) -> bool:
+    """Tells whether the servers of a ModelDeployment are those of a NIMService."""
+    return bool((subject.get("spec") or {}).get("backend") == "NIMService")
 
 
 def find_wanted(subject: Object) -> list[Resource]:
@@ -39,7 +49,8 @@ def find_wanted(subject: Object) -> list[Resource]:
 
 def ask_about_resources(subject: Object) -> list[Served]:
     """Asks whether the cluster knows what is wanted."""
-    return [Served(resource) for resource in find_wanted(subject) if resource in _MISSING]
+    wanted = [*find_wanted(subject), *([NIM_SERVICE] if is_run_by_nvidia(subject) else [])]
+    return [Served(resource) for resource in wanted if resource in _MISSING]
 
 
 def find_missing(observed: Observed) -> str | None:
@@ -47,10 +58,8 @@ def find_missing(observed: Observed) -> str | None:
     for question in ask_about_resources(observed.subject):
         if observed.answers.get(question) is False:
             resource = question.resource
-            return (
-                f"The cluster does not know {resource.kind}s: install {_MISSING[resource]}, "
-                f"or remove spec.{_MEMBERS[resource]}."
-            )
+            what, member = _MISSING[resource]
+            return f"The cluster does not know {resource.kind}s: install {what}, or remove spec.{member}."
     return None
 
 

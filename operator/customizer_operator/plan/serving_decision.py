@@ -9,15 +9,23 @@ from customizer_operator.api.common import ObjectStorage
 from customizer_operator.api.model_deployment import ModelDeployment, ModelDeploymentStatus, ModelStatus
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.images import Images
-from customizer_operator.objects.serving import build_servers, find_digest, find_stage_image, find_version
+from customizer_operator.objects.nim_service import SCRATCH, build_nim_service
+from customizer_operator.objects.serving import (
+    build_servers,
+    find_digest,
+    find_replicas,
+    find_stage_image,
+    find_version,
+)
 from customizer_operator.objects.serving_canary import build_canary, hold_version
-from customizer_operator.objects.serving_engine import build_engine, find_generation
+from customizer_operator.objects.serving_engine import CACHE, build_engine, find_generation
 from customizer_operator.objects.serving_sidecar import build_sidecar_input
 from customizer_operator.objects.verification import build_verification, verify_name
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, Observed, Reference
 from customizer_operator.plan.serving_companions import find_leftovers
 from customizer_operator.plan.serving_conditions import recall_refusal
 from customizer_operator.plan.serving_evaluation import Version
+from customizer_operator.plan.serving_nim import find_limit
 from customizer_operator.plan.serving_obstacles import find_image, find_obstacle
 from customizer_operator.plan.serving_target import Blocked, Target, find_followed_job, find_target, name_models
 from customizer_operator.plan.serving_trial import Trial, plan_trial
@@ -101,10 +109,17 @@ def _serve(
                 stalled=True,
             ),
         )
+    limit = find_limit(deployment, target, image)
+    if limit is not None:
+        return _keep(status, limit)
     present = observed.named(DEPLOYMENT, deployment.metadata.name)
     serving = target.pin(artifact).model_copy(update={"sidecar": build_sidecar_input(deployment, image, weights)})
-    engine = build_engine(runtime, image, weights)
-    build = partial(build_servers, deployment, serving, target.access, engine, image=image, present=present)
+    if deployment.spec.backend == "NIMService":
+        engine = build_engine(runtime, image, weights, cache=SCRATCH)
+        build = partial(build_nim_service, deployment, serving, target.access, engine, image=image)
+    else:
+        engine = build_engine(runtime, image, weights, cache=CACHE)
+        build = partial(build_servers, deployment, serving, target.access, engine, image=image, present=present)
     servers = build(io_image=images.io)
     if present is not None:
         # A newer image of ours stages the same weights: it is no reason to restart servers.
@@ -126,6 +141,7 @@ def _serve(
         artifact=artifact,
         verified_digest=target.digest,
         spec_digest=find_digest(servers[0]),
+        is_settled=present is None or present["spec"].get("replicas", 1) == find_replicas(deployment, present),
         version=version,
         trial=trial,
     )

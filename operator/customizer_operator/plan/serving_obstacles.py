@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from customizer_operator.api.base import Object
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.reasons import ConditionReason
@@ -12,8 +11,8 @@ from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.serving_canary import canary_name
 from customizer_operator.objects.serving_engine import find_contradiction
 from customizer_operator.objects.verification import verify_name
-from customizer_operator.plan.plan import DEPLOYMENT, JOB, SERVICE, Exists, Observed, Resource
-from customizer_operator.plan.serving_companions import find_missing, find_wanted
+from customizer_operator.plan.plan import DEPLOYMENT, JOB, NIM_SERVICE, SERVICE, Exists, Observed, Resource
+from customizer_operator.plan.serving_companions import find_missing, find_wanted, is_run_by_nvidia
 from customizer_operator.plan.serving_target import Blocked
 
 _IMAGE_VARIABLES = {"MultiLLM": "CUSTOMIZER_MULTI_LLM_IMAGE", "VLLM": "CUSTOMIZER_VLLM_IMAGE"}
@@ -22,7 +21,7 @@ _IMAGE_VARIABLES = {"MultiLLM": "CUSTOMIZER_MULTI_LLM_IMAGE", "VLLM": "CUSTOMIZE
 def find_obstacle(observed: Observed, deployment: ModelDeployment, images: Images) -> Blocked | None:
     """Finds what stands against serving at all, whatever the model."""
     metadata, runtime = deployment.metadata, deployment.spec.runtime
-    for resource, name in list_names(observed.subject):
+    for resource, name in list_names(observed):
         found = observed.answers.get(Exists(resource, metadata.namespace, name))
         if isinstance(found, dict) and not is_owned_by(found, metadata.uid):
             return Blocked(
@@ -45,11 +44,15 @@ def find_obstacle(observed: Observed, deployment: ModelDeployment, images: Image
     return None if contradiction is None else Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction, stalled=True)
 
 
-def list_names(subject: Object) -> Sequence[tuple[Resource, str]]:
+def list_names(observed: Observed) -> Sequence[tuple[Resource, str]]:
     """Lists the objects that a ModelDeployment needs a name for."""
-    name = subject["metadata"]["name"]
-    wanted = (DEPLOYMENT, SERVICE, *find_wanted(subject))
-    rollout = subject["spec"].get("rollout") or {}
+    name = observed.subject["metadata"]["name"]
+    servers: tuple[Resource, ...] = (DEPLOYMENT, SERVICE)
+    if is_run_by_nvidia(observed.subject):
+        # NVIDIA's operator makes Deployment and Service of the NIMService: before that, they are somebody else's.
+        servers = (NIM_SERVICE,) if observed.named(NIM_SERVICE, name) is not None else (NIM_SERVICE, *servers)
+    wanted = (*servers, *find_wanted(observed.subject))
+    rollout = observed.subject["spec"].get("rollout") or {}
     canary = [(DEPLOYMENT, canary_name(name))] if rollout.get("strategy") == "Canary" else []
     return (*((resource, name) for resource in wanted), (JOB, verify_name(name)), *canary)
 

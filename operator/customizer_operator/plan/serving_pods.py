@@ -10,6 +10,7 @@ from customizer_operator.api.base import Object
 from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.names import COMPONENT_LABEL
+from customizer_operator.objects.nim_service import SERVER_SUFFIX
 from customizer_operator.objects.serving_canary import canary_name
 from customizer_operator.objects.serving_pods import CANARY, SERVER, STAGE, VERIFY
 from customizer_operator.objects.serving_sidecar import SIDECAR
@@ -150,7 +151,7 @@ def _find_crash(pod: Pod) -> Trouble | None:
             continue
         if entry["name"] in (STAGE, VERIFY, SIDECAR):
             return _tell_problem(entry["name"], terminated)
-        if entry["name"] == SERVER:
+        if entry["name"] == SERVER or entry["name"].endswith(SERVER_SUFFIX):
             return _tell_crash(terminated, entry.get("restartCount", 0))
     return None
 

@@ -50,7 +50,8 @@ class Target:
             base_name=f"{name}-base" if adapter else None,
             rank=adapter.rank if adapter else None,
             trust_remote_code=self.trust_remote_code,
-            base_in_image=self.serving.base_in_image,
+            # Full weights have no base: they take the place of the image's own.
+            base_in_image=self.serving.base_in_image and adapter is not None,
         )
 
 

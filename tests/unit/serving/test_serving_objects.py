@@ -104,6 +104,14 @@ def test_a_model_specific_nim_is_given_an_adapter_but_not_its_base() -> None:
     assert serving.model is None
 
 
+def test_a_model_specific_nim_serves_full_weights_in_place_of_its_own() -> None:
+    runtime = {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6"}
+    world = World(build_deployment(runtime=runtime), publish(MODEL), MODEL, listed=["tickets"])
+    assert world.settle()["state"] == "Ready"
+    (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "NIM_FT_MODEL", "value": "/model-store/model"} in server["env"]
+
+
 def test_a_native_nim_finds_its_model_where_it_looks() -> None:
     world = World(
         build_deployment(runtime={"type": "MultiLLM", "generation": "Engine"}),

@@ -21,6 +21,7 @@ from customizer_operator.plan.plan import (
     CUSTOMIZATION_JOB,
     DEPLOYMENT,
     JOB,
+    NIM_SERVICE,
     POD,
     Annotation,
     Exists,
@@ -252,9 +253,14 @@ class World:
         return {**item, "metadata": {**item["metadata"], "uid": name, "generation": 1}}
 
     def _react(self) -> None:
-        for (resource, name), item in list(self.objects.items()):
+        for resource, name in list(self.objects):
+            item = self.objects.get((resource, name), {})
+            if not item:
+                continue
             if resource == JOB:
                 self._run_job(name, item)
+            if resource == NIM_SERVICE:
+                self._run_nim_operator(name, item)
             if resource == DEPLOYMENT and self.frozen is not None:
                 self.objects[resource, name] = self.frozen
             elif resource == DEPLOYMENT:
@@ -280,6 +286,38 @@ class World:
         self.objects[POD, f"{name}-x"] = pod
         ended = {"type": "Complete" if is_fine else "Failed", "status": "True"}
         self.objects[JOB, name] = {**job, "status": {"conditions": [ended]}}
+
+    def _run_nim_operator(self, name: str, service: Object) -> None:
+        """Makes a Deployment of a NIMService as NVIDIA's operator does, as far as ours looks at it."""
+        spec = service["spec"]
+        containers = [
+            {"name": entry["name"], "image": f"{entry['image']['repository']}:{entry['image']['tag']}"}
+            for entry in spec["initContainers"]
+        ]
+        labels = {**spec["labels"], "app": name}
+        deployment = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {
+                "name": name,
+                "namespace": "team",
+                "labels": labels,
+                "annotations": spec["annotations"],
+                "ownerReferences": [{"uid": service["metadata"]["uid"], "controller": True}],
+            },
+            "spec": {
+                "replicas": spec["replicas"],
+                "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "25%"}},
+                "template": {
+                    "metadata": {"labels": labels, "annotations": spec["annotations"]},
+                    "spec": {
+                        "initContainers": containers,
+                        "containers": [{"name": f"{name}-ctr", "env": spec["env"]}],
+                    },
+                },
+            },
+        }
+        self._run_servers(name, self._store(deployment))
 
     def _run_servers(self, name: str, deployment: Object) -> None:
         wanted = deployment["spec"]["replicas"]

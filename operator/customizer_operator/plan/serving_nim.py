@@ -1,0 +1,37 @@
+"""ModelDeployments that NVIDIA's operator runs: what it cannot do, and what it tells."""
+
+from customizer_operator.api.base import Object
+from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.serving_reasons import ServingReason
+from customizer_operator.objects.serving_engine import find_generation
+from customizer_operator.plan.plan import NIM_SERVICE, Observed
+from customizer_operator.plan.serving_pods import Trouble
+from customizer_operator.plan.serving_target import Blocked, Target
+
+
+def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Blocked | None:
+    """Finds what a job or an image asks of the pods of a NIMService that they cannot do; the schema knows the rest."""
+    if deployment.spec.backend != "NIMService":
+        return None
+    what = None
+    if target.access.claims:
+        what = "the base model lies on a volume, which they cannot mount: name one in S3 or on the hub"
+    elif target.access.storage.service_account_name is not None:
+        what = "the store is reached by a ServiceAccount, and they have one of their own: use credentialsSecretRef"
+    elif find_generation(deployment.spec.runtime, image) == "Engine":
+        what = f"{image} is a NIM of generation Engine, which looks for its model elsewhere"
+    if what is None:
+        return None
+    message = f"The pods of a NIMService cannot serve this: {what}, or choose backend: Deployment."
+    return Blocked(ServingReason.NOT_TAKEN_BY_BACKEND, message, stalled=True)
+
+
+def find_failure(observed: Observed) -> Trouble | None:
+    """Tells what NVIDIA's operator cannot do with the NIMService."""
+    service = observed.named(NIM_SERVICE, observed.subject["metadata"]["name"])
+    conditions: list[Object] = ((service or {}).get("status") or {}).get("conditions") or []
+    for condition in conditions:
+        if condition["type"] == "Failed" and condition["status"] == "True":
+            said = condition.get("message") or condition.get("reason", "")
+            return Trouble(ServingReason.NIM_SERVICE_FAILED, f"NVIDIA's operator says of the NIMService: {said}")
+    return None
