@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from customizer_trainer.datasets.conversations import Conversation
+from customizer_trainer.datasets.fast import Tokens
 from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.datasets.spans import Rendered, Span, find_assistant_spans
 from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
-from customizer_trainer.datasets.words import Tokens
 
 _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _ROLES_SHOWN = 12

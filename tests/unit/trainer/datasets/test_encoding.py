@@ -52,7 +52,7 @@ def test_pairs_are_shortened(prompt: list[int], completion: list[int], limit: in
     assert fit_pair(tokens(*prompt), tokens(*completion), limit, tokens(BOS)) == expected
 
 
-@pytest.fixture(params=[False, True], ids=["tokenizer", "words"])
+@pytest.fixture(params=[False, True], ids=["tokenizer", "fast"])
 def encoder(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TextEncoder:
     """Both ways to encode: they must not differ in anything."""
     return TextEncoder(tokenizer, fast=request.param)

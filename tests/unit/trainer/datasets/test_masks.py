@@ -28,7 +28,7 @@ MARKED = (
 )
 
 
-@pytest.fixture(params=[False, True], ids=["tokenizer", "words"])
+@pytest.fixture(params=[False, True], ids=["tokenizer", "fast"])
 def encoder(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TextEncoder:
     """Encodes each character as a token, both ways."""
     from tokenizers import Tokenizer as Backend
