@@ -3,8 +3,7 @@
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from customizer_trainer.datasets.conversations import Conversation
 from customizer_trainer.datasets.fast import Tokens
@@ -16,8 +15,7 @@ _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _ROLES_SHOWN = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """Tokens of a sample, and which of them the model shall learn to write."""
 
     tokens: Tokens
@@ -37,8 +35,7 @@ class Sample:
         return [any(start <= index < end for start, end in self.learned) for index in range(len(self.tokens) // 4)]
 
 
-@dataclass(frozen=True, slots=True)
-class TooLong:
+class TooLong(NamedTuple):
     """An example that cannot be shortened enough."""
 
     length_before: int

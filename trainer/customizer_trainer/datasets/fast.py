@@ -105,7 +105,7 @@ class FastTokenizer:
 def find_fast(exact: Any) -> FastTokenizer | None:
     """Returns the fast form of a `tokenizers.Tokenizer`; None if there is none, or if it differs on a probe."""
     # Only needed where there is much to encode.
-    from fastokens import Tokenizer
+    from fastokens import Tokenizer  # type: ignore[import-untyped]
 
     definition = json.loads(exact.to_str())
     try:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import PROMPT_TEMPLATE_PATTERN
@@ -20,8 +20,7 @@ class Columns:
     completion: str = "completion"
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A text and how it should go on. At inference the server is given exactly this prompt."""
 
     prompt: str
@@ -44,6 +43,9 @@ def parse_template(template: str | None) -> Columns:
 
 def parse_pair(record: dict[str, Any], columns: Columns) -> Pair | list[Defect]:
     """Returns the pair, or all that is wrong with the record. Other columns are ignored."""
+    prompt, completion = record.get(columns.prompt), record.get(columns.completion)
+    if prompt and completion and isinstance(prompt, str) and isinstance(completion, str):
+        return Pair(prompt, completion)
     defects = []
     for column in (columns.prompt, columns.completion):
         if column not in record:
@@ -53,7 +55,7 @@ def parse_pair(record: dict[str, Any], columns: Columns) -> Pair | list[Defect]:
             defects.append(Defect("wrong-type", column, f"expected a string, found {_kind(record[column])}"))
         elif not record[column]:
             defects.append(Defect("empty-text", column, "expected a text, found an empty string"))
-    return defects or Pair(record[columns.prompt], record[columns.completion])
+    return defects
 
 
 def _kind(value: object) -> str:

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -13,8 +12,7 @@ from customizer_trainer.datasets.problems import Defect
 _SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record, or what is wrong with what should have been one; None for a blank line."""
 
     number: int

@@ -99,7 +99,7 @@ def test_spans_are_found_by_the_bytes_of_tokens(tokenizer: Tokenizer) -> None:
     from customizer_trainer.datasets.encoding import mask_tokens
 
     text = "<|im_start|>user\n naïve 日本 “x”<|im_end|>\n<|im_start|>assistant\n  été 😀 done<|im_end|>\n"
-    backend, fast = make(tokenizer, "GPT-2")
+    _, fast = make(tokenizer, "GPT-2")
     spans = [(start, end) for start in range(len(text)) for end in range(start + 1, len(text) + 1)]
     found = fast.encode_spans(text, spans)
     assert found is not None
