@@ -58,6 +58,9 @@ _SECOND_CHANCE = ("--reruns=1", "-rR")
 _TWO_AT_A_TIME = ("--numprocesses=2", "--dist=loadfile")
 """Tests of real servers and trainings wait a lot, and most compute on one core. A file's tests share what they made."""
 
+_IN_ORDER = ("--no-loadscope-reorder",)
+"""The longest file's name comes first."""
+
 LEVELS: dict[str, Callable[[], None]] = {level.__name__: level for level in (lint, unit, api, train, e2e)}
 
 
@@ -76,6 +79,7 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
         "--cov-report=",
         "--durations=5",
         *(() if level == "unit" else (*_SECOND_CHANCE, *_TWO_AT_A_TIME)),
+        *(_IN_ORDER if level == "api" else ()),
     ]
     call(*command, COVERAGE_FILE=str(REPORTS / f".coverage.{level}.{environment}"), **variables)
 

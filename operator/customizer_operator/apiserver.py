@@ -1,7 +1,10 @@
 """The connection to the apiserver: one request, one answer; what it refuses is an error with its words."""
 
 import json
+import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,14 @@ from urllib3.exceptions import HTTPError
 from customizer_operator.api.base import Object
 from customizer_operator.plan.plan import Resource
 
+log = logging.getLogger(__name__)
+
 LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 """Where Leases are."""
 _TIMEOUT = (5, 30)
+"""Seconds to connect and to wait for an answer."""
+_CLOCK_TOLERANCE = timedelta(seconds=3)
+"""A date has whole seconds, and an answer takes a while."""
 
 
 class ApiError(OSError):
@@ -31,19 +39,35 @@ class RefusedError(ApiError):
 
 def _connect(kubeconfig: Path | None) -> client.ApiClient:
     """Returns a client for the cluster that a kubeconfig names; default: where the operator runs, or $KUBECONFIG."""
+    settings = client.Configuration()
+    # What fails is repeated by the reconciler, in its own time. Three more tries at an apiserver that is silent would
+    # hold a worker for two minutes.
+    settings.retries = False
     if kubeconfig is not None:
-        return config.new_client_from_config(str(kubeconfig))
-    config.load_config()
-    return client.ApiClient()
+        config.load_kube_config(str(kubeconfig), client_configuration=settings)
+    else:
+        config.load_config(client_configuration=settings)
+    return client.ApiClient(settings)
+
+
+def read_own_clock() -> datetime:
+    """Returns the time by the clock of this machine."""
+    return datetime.now(UTC)
 
 
 class ApiServer:
     """A client of the apiserver."""
 
-    def __init__(self, kubeconfig: Path | None = None) -> None:
+    def __init__(self, kubeconfig: Path | None = None, clock: Callable[[], datetime] = read_own_clock) -> None:
         self._api = _connect(kubeconfig)
+        self._clock = clock
+        self._ahead = timedelta()
         self.may_write: Callable[[], bool] = lambda: True
         """Asked before every write but that of a Lease: an operator that does not lead must not."""
+
+    def now(self) -> datetime:
+        """Returns the time by the apiserver's clock, which dates all objects; by the own one until it has answered."""
+        return self._clock() + self._ahead
 
     def call(
         self,
@@ -85,9 +109,20 @@ class ApiServer:
         )
         try:
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
+            self._compare_clocks(response.getheader("Date"))
             return response.status, response.read()
         except HTTPError as error:
             raise ApiError(0, f"the apiserver did not answer: {error}") from error
+
+    def _compare_clocks(self, date: str | None) -> None:
+        try:
+            told = parsedate_to_datetime(date or "")
+        except ValueError:
+            return
+        ahead = told - self._clock()
+        if abs(ahead - self._ahead) > _CLOCK_TOLERANCE:
+            log.warning("the apiserver's clock is ahead of the own one by %.0f s, and counts", ahead.total_seconds())
+            self._ahead = ahead
 
 
 def _parse(data: bytes) -> Any:

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
-from customizer_operator.apiserver import LEASES, ApiError, ApiServer, RefusedError, path_of
+from customizer_operator.apiserver import LEASES, ApiError, ApiServer, RefusedError, path_of, read_own_clock
 from customizer_operator.cache import Cache, take_in
 from customizer_operator.differences import is_within, merge_patch
 from customizer_operator.objects.events import build_event
@@ -56,8 +56,10 @@ _REFUSALS = (400, 403, 422)
 class Cluster:
     """Reads from the cluster and carries plans out. What it writes it also tells the cache."""
 
-    def __init__(self, cache: Cache, kubeconfig: Path | None = None) -> None:
-        self._api = ApiServer(kubeconfig)
+    def __init__(
+        self, cache: Cache, kubeconfig: Path | None = None, clock: Callable[[], datetime] = read_own_clock
+    ) -> None:
+        self._api = ApiServer(kubeconfig, clock)
         self._cache = cache
         self._pods = PodClient()
         self._askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="asker")
@@ -80,6 +82,10 @@ class Cluster:
                 break
             query["continue"] = token
         return self._cache.replace(resource, items, int(page["metadata"]["resourceVersion"]), namespace)
+
+    def now(self) -> datetime:
+        """Returns the time by which objects are dated, in whole seconds."""
+        return self._api.now().replace(microsecond=0)
 
     def answer(self, questions: Iterable[Question]) -> dict[Question, object]:
         """Answers what a decision asks."""
@@ -217,7 +223,7 @@ class Cluster:
     def _tell(self, subject: Object, resource: Resource, event: Event) -> None:
         """Writes an event under a name made from its content, so that the same one is written once."""
         metadata = subject["metadata"]
-        body = build_event(subject, resource, event, datetime.now(UTC))
+        body = build_event(subject, resource, event, self._api.now())
         try:
             self._api.call("POST", f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events", body=body)
         except ApiError as error:
@@ -239,11 +245,21 @@ class Cluster:
                 query={"fieldManager": FIELD_MANAGER},
             )
         except ApiError as error:
-            if error.status in (404, 409):
-                return False
-            raise
+            if error.status not in (404, 409):
+                raise
+            self._look_again(resource, subject)
+            return False
         self._cache.put(resource, written)
         return True
+
+    def _look_again(self, resource: Resource, subject: Object) -> None:
+        """Reads an object that is not what the cache believes: its watch may be late, or dead."""
+        metadata = subject["metadata"]
+        found = self._find(path_of(resource, metadata["namespace"], metadata["name"]))
+        if found is None or found["metadata"]["uid"] != metadata["uid"]:
+            self._cache.remove(resource, subject)
+        if found is not None and (kept := take_in(resource, found)) is not None:
+            self._cache.put(resource, kept)
 
     def _answer(self, question: Question, now: float) -> object:
         match question:
@@ -286,7 +302,8 @@ class Cluster:
 
     def _read_node_labels(self) -> dict[str, dict[str, str]]:
         """Lists the metadata of the nodes; the apiserver leaves the rest out."""
-        nodes = self._api.call("GET", path_of(NODE, None), accept=_METADATA_ONLY)["items"]
+        answer = self._api.call("GET", path_of(NODE, None), accept=_METADATA_ONLY)
+        nodes = answer["items"] or ()  # null when there are none
         return {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
 
     def _knows(self, path: str, plural: str) -> bool:

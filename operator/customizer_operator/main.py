@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import random
 import socket
 import time
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import kopf
 from prometheus_client import start_http_server
 
 from customizer_operator.api.base import Object
-from customizer_operator.apiserver import ApiError, RefusedError
+from customizer_operator.apiserver import ApiError, RefusedError, read_own_clock
 from customizer_operator.cache import Cache, find_owners, take_in
 from customizer_operator.cluster import Cluster
 from customizer_operator.election import Leadership
@@ -42,7 +44,9 @@ _CONFLICT_PAUSE = 0.5
 class Operator:
     """The loop of all kinds: observe, ask, plan, carry out."""
 
-    def __init__(self, settings: Settings, kubeconfig: Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings, kubeconfig: Path | None = None, clock: Callable[[], datetime] = read_own_clock
+    ) -> None:
         self._settings = settings
         self._kinds = {kind.resource.plural: kind for kind in build_kinds(settings)}
         self.resources = tuple(
@@ -65,7 +69,7 @@ class Operator:
             waited=lambda seconds: self.metrics.waits.observe(seconds),
         )
         self.metrics = Metrics(self._cache, self._kinds.values(), lambda: self._reconciler.depth)
-        self._cluster = Cluster(self._cache, kubeconfig)
+        self._cluster = Cluster(self._cache, kubeconfig, clock)
         self._leadership: Leadership | None = None
         if settings.lease_namespace:
             identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -162,7 +166,7 @@ class Operator:
         subject = self._cache.get(kind.resource, key.namespace, key.name)
         if subject is None or subject["metadata"].get("deletionTimestamp"):
             return None
-        observed = observe(kind, subject, self._cache, datetime.now(UTC).replace(microsecond=0))
+        observed = observe(kind, subject, self._cache, self._cluster.now())
         observed = ask(kind, observed, self._cluster.answer)
         plan = kind.plan(observed)
         try:
@@ -175,6 +179,15 @@ class Operator:
         if written and plan.status is not None and kind.resource == CUSTOMIZATION_JOB:
             self.metrics.count(subject, plan.status)
         return plan.requeue_after if written else _CONFLICT_PAUSE
+
+
+class Backoffs:
+    """Seconds between kopf's tries of a request, without end: an apiserver that is away must not end the operator."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Yields the pauses of one request."""
+        yield from (1, 1, 2, 3, 5)
+        yield from itertools.repeat(8)
 
 
 def build_registry(operator: Operator) -> kopf.OperatorRegistry:
@@ -190,7 +203,9 @@ def build_registry(operator: Operator) -> kopf.OperatorRegistry:
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
         settings.watching.server_timeout = 300
-        settings.watching.connect_timeout = 10
+        settings.networking.connect_timeout = 10
+        settings.networking.request_timeout = 60
+        settings.networking.error_backoffs = Backoffs()
         settings.scanning.disabled = False
         background.append(asyncio.create_task(operator.run(), name="customizer"))
 

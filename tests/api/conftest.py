@@ -12,7 +12,7 @@ import pytest
 from tests.api.control_plane import ControlPlane
 from tests.api.proxy import Proxy
 from tests.api.world import World
-from tests.cluster.builds import TRAINING_OPERATOR, module_folder
+from tests.cluster.builds import GATEWAY_API, KUEUE, PROMETHEUS_OPERATOR, TRAINING_OPERATOR, module_folder
 
 ROOT = Path(__file__).parents[2]
 PYTORCHJOB_CRD = "manifests/base/crds/kubeflow.org_pytorchjobs.yaml"
@@ -31,6 +31,35 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory, pytorchjob_crd: Path
         plane.install(ROOT / "manifests/base", "-k")
         plane.install(pytorchjob_crd)
         yield plane
+
+
+@pytest.fixture(scope="session")
+def integrations(control_plane: ControlPlane) -> None:
+    """The CRDs of what the operator works with where it is installed."""
+    monitoring = "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml"
+    control_plane.install(module_folder(GATEWAY_API) / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml")
+    for plural in ("servicemonitors", "podmonitors", "prometheusrules"):
+        control_plane.install(module_folder(PROMETHEUS_OPERATOR) / monitoring.format(plural))
+
+
+@pytest.fixture(scope="session")
+def kueue(control_plane: ControlPlane) -> None:
+    """The CRDs of Kueue that the operator reads, and those of what the overlay installs."""
+    crds = module_folder(KUEUE) / "config/components/crd/bases"
+    for plural in ("workloads", "localqueues", "clusterqueues", "resourceflavors", "topologies"):
+        control_plane.install(crds / f"kueue.x-k8s.io_{plural}.yaml")
+
+
+@pytest.fixture(scope="session")
+def volcano(control_plane: ControlPlane) -> None:
+    """A CRD in the place of Volcano's PodGroups; no registry that can be reached here has the real one."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "podgroups", "singular": "podgroup", "kind": "PodGroup", "listKind": "PodGroupList"}
+    spec = {"group": "scheduling.volcano.sh", "names": names, "scope": "Namespaced", "versions": [version]}
+    crd = {"metadata": {"name": "podgroups.scheduling.volcano.sh"}, "spec": spec}
+    control_plane.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    control_plane.wait_for_crds()
 
 
 @pytest.fixture

@@ -15,7 +15,14 @@ from typing import Any, Self
 from tests.cluster.builds import build_kubernetes
 
 ADMIN_TOKEN = "administrator"
+OPERATOR = "system:serviceaccount:customizer-system:customizer-operator"
 _READY_WITHIN = 90
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Request", "users": [OPERATOR]}, {"level": "None"}],
+}
 
 
 class ApiRefusedError(Exception):
@@ -35,6 +42,8 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         self.programs = build_kubernetes()
         self.url = f"https://127.0.0.1:{_free_port()}"
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.audit = folder / "audit.log"
+        """What the operator has asked of the apiserver, a line a request."""
         # The apiserver makes it itself when it starts.
         self.authority = folder / "certificates" / "apiserver.crt"
 
@@ -53,6 +62,8 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         key, tokens = self.folder / "service-accounts.key", self.folder / "tokens.csv"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         tokens.write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
+        policy = self.folder / "audit.json"
+        policy.write_text(json.dumps(_AUDIT))
         self.start(
             "kube-apiserver",
             f"--etcd-servers={client}",
@@ -66,6 +77,8 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
             "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={self.audit}",
             "--disable-admission-plugins=ServiceAccount",
         )
         deadline = time.monotonic() + _READY_WITHIN
@@ -103,14 +116,24 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         return True
 
     def call(
-        self, method: str, path: str, body: Any = None, content_type: str = "application/json", raw: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        raw: bool = False,
+        user: str | None = None,
     ) -> Any:
-        """Calls the API; raises ApiRefusedError with the apiserver's words."""
+        """Calls the API, as administrator or as that user; raises ApiRefusedError with the apiserver's words."""
         request = urllib.request.Request(
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": content_type},
+            headers={
+                "Authorization": f"Bearer {ADMIN_TOKEN}",
+                "Content-Type": content_type,
+                **({} if user is None else {"Impersonate-User": user}),
+            },
         )
         try:
             with urllib.request.urlopen(

@@ -36,7 +36,8 @@ class Request:
 class Proxy(AbstractContextManager["Proxy"]):
     """Hands requests on, as far as it is let.
 
-    `refuse` answers a request itself with the status that it returns. After `writes_left` writes the proxy is dead:
+    `refuse` answers a request itself with the status that it returns. A silent proxy neither answers nor hangs up: what
+    is on its way waits. After `writes_left` writes the proxy is dead:
     the last write happens but its answer is lost, and nothing else gets through until `revive`.
     """
 
@@ -45,6 +46,8 @@ class Proxy(AbstractContextManager["Proxy"]):
         self.writes_left: int | None = None
         self.writes: list[Request] = []
         self._dead = threading.Event()
+        self._speaks = threading.Event()
+        self._speaks.set()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._target = urlsplit(plane.url).netloc
@@ -60,6 +63,7 @@ class Proxy(AbstractContextManager["Proxy"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._speaks.set()
         self.die()
         self._server.shutdown()
         self._server.server_close()
@@ -78,6 +82,13 @@ class Proxy(AbstractContextManager["Proxy"]):
         """Lets requests through again."""
         self.writes_left = writes_left
         self._dead.clear()
+
+    @contextlib.contextmanager
+    def silence(self) -> Iterator[None]:
+        """Lets nothing through meanwhile, without a word to either side."""
+        self._speaks.clear()
+        yield
+        self._speaks.set()
 
     def drop_watches(self) -> None:
         """Ends every answer that is being read, in the midst of it."""
@@ -121,6 +132,7 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.close_connection = True
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = Request(self.command, self.path)
+                proxy._speaks.wait()
                 if proxy.is_dead:
                     return
                 if (status := proxy.refuse(request)) is not None:
@@ -160,6 +172,7 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.send_header("Connection", "close")
                 self.end_headers()
                 while piece := response.read1(1 << 16):
+                    proxy._speaks.wait()
                     self.wfile.write(piece)
                     self.wfile.flush()
 

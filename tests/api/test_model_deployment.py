@@ -11,9 +11,8 @@ import pytest
 
 from customizer_contract.result import Result
 from customizer_operator.api.model_runtime import PORT
-from tests.api.control_plane import ApiRefusedError, ControlPlane
+from tests.api.control_plane import ApiRefusedError
 from tests.api.world import Object, World, timestamp
-from tests.cluster.builds import GATEWAY_API, PROMETHEUS_OPERATOR, module_folder
 from tests.support import samples
 
 KIND = "modeldeployments"
@@ -116,16 +115,6 @@ def test_a_name_that_no_service_can_have_is_refused(world: World, name: str) -> 
         world.create(KIND, deployment(name))
 
 
-@pytest.fixture(scope="session")
-def integrations(control_plane: ControlPlane) -> None:
-    """The CRDs of what the operator works with where it is installed."""
-    for module, path in (
-        (GATEWAY_API, "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
-        (PROMETHEUS_OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
-    ):
-        control_plane.install(module_folder(module) / path)
-
-
 @contextmanager
 def serve_models(*names: str) -> Iterator[None]:
     """Answers as a server does."""
@@ -149,12 +138,7 @@ def verify(world: World, result: str, code: int = 0) -> None:
     job = world.wait_for("jobs", "bot-verify") | {"apiVersion": "batch/v1", "kind": "Job"}
     pod = world.make_pod(job, job["spec"]["template"], "bot-verify-x", {})
     world.end_pod(pod["metadata"]["name"], code, result)
-    now = timestamp()
-    first, last = ("SuccessCriteriaMet", "Complete") if code == 0 else ("FailureTarget", "Failed")
-    conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in (first, last)]
-    counts: Object = {"succeeded": 1, "completionTime": now} if code == 0 else {"failed": 1}
-    status = {"conditions": conditions, "startTime": now, **counts, "uncountedTerminatedPods": {}}
-    world.patch("jobs", "bot-verify", {"status": status}, "/status")
+    world.finish_job("bot-verify", succeeded=code == 0)
 
 
 def roll_out(world: World) -> None:

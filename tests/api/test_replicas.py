@@ -68,12 +68,15 @@ def test_the_second_takes_over_within_seconds_and_the_first_never_writes_again(
     assert not _lease(world).get("holderIdentity"), "it was given back"
 
 
-def test_the_component_makes_two_of_the_operator(control_plane: ControlPlane, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("integrations")
+def test_components_make_two_of_the_operator_and_watch_it(control_plane: ControlPlane, tmp_path: Path) -> None:
     manifests = Path(os.path.relpath(ROOT / "manifests", tmp_path))
-    base, replicas = manifests / "base", manifests / "overlays/replicas"
-    (tmp_path / "kustomization.yaml").write_text(f"resources: [{base}]\ncomponents: [{replicas}]\n")
+    components = ", ".join(str(manifests / "overlays" / name) for name in ("replicas", "monitoring"))
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{manifests / 'base'}]\ncomponents: [{components}]\n")
     told = control_plane.kubectl("apply", "--server-side", "--dry-run=server", "-o=yaml", "-k", str(tmp_path))
-    deployment = next(item for item in yaml.safe_load(told)["items"] if item["kind"] == "Deployment")
+    items = yaml.safe_load(told)["items"]
+    assert {"ServiceMonitor", "PodMonitor", "PrometheusRule"} <= {item["kind"] for item in items}
+    deployment = next(item for item in items if item["kind"] == "Deployment")
     assert deployment["spec"]["replicas"] == 2
     assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
     names = [entry["name"] for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]]

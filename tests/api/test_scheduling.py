@@ -2,25 +2,14 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.api.conftest import Operator
 from tests.api.control_plane import ControlPlane
 from tests.api.world import Object, World
-from tests.cluster.builds import KUEUE, module_folder
 from tests.support import samples
 
 OVERLAY = Path(__file__).parents[2] / "manifests/overlays/kueue"
 TOPOLOGY = {"fastDomainLabel": "example.com/nvlink", "blockLabel": "example.com/leaf"}
 QUOTA = "insufficient quota for cpu in flavor default"
-
-
-@pytest.fixture(scope="session")
-def kueue(control_plane: ControlPlane) -> None:
-    """The CRDs that the operator reads, and those of what the overlay installs."""
-    crds = module_folder(KUEUE) / "config/components/crd/bases"
-    for plural in ("workloads", "localqueues", "clusterqueues", "resourceflavors", "topologies"):
-        control_plane.install(crds / f"kueue.x-k8s.io_{plural}.yaml")
 
 
 def test_the_overlay_installs_queues_that_kueue_takes(control_plane: ControlPlane, kueue: None) -> None:

@@ -198,6 +198,15 @@ class World:
         ]
         self.patch("pytorchjobs", name, {"status": {"conditions": entries, "replicaStatuses": {}}}, "/status")
 
+    def finish_job(self, name: str, *, succeeded: bool = True) -> None:
+        """Lets a Job have ended, as its controller does."""
+        now = timestamp()
+        first, last = ("SuccessCriteriaMet", "Complete") if succeeded else ("FailureTarget", "Failed")
+        conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in (first, last)]
+        counts: Object = {"succeeded": 1, "completionTime": now} if succeeded else {"failed": 1}
+        status = {"conditions": conditions, "startTime": now, **counts, "uncountedTerminatedPods": {}}
+        self.patch("jobs", name, {"status": status}, "/status")
+
     def run_pod(self, name: str, ip: str = "127.0.0.1") -> None:
         """Lets a pod run on a node."""
         pod = self.wait_for("pods", name)

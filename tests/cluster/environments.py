@@ -17,7 +17,7 @@ UV_VERSION = "0.13.9"
 """The version that the images' Dockerfiles install, too."""
 
 SELECTIONS = {
-    "dev": ("--extra", "operator", "--extra", "io", "--extra", "cli", "--group", "dev"),
+    "dev": ("--extra", "operator", "--extra", "io", "--extra", "cli", "--group", "dev", "--group", "operator"),
     "automodel": ("--extra", "automodel", "--extra", "operator", "--group", "dev"),
     "unsloth": ("--extra", "unsloth", "--extra", "operator", "--group", "dev"),
     "models": ("--extra", "automodel", "--group", "models"),

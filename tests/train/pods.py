@@ -5,8 +5,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from customizer_contract.artifact import Manifest
 from customizer_contract.job import Job
+from customizer_contract.model_config import find_text_config, parse_dtype, parse_shape
+from customizer_contract.transfers import estimate_uploads
 from customizer_trainer.storage.digest import file_digest
 from tests.train.conftest import chats, client
 from tests.train.harness import Pod, Running, Storage
@@ -37,6 +41,27 @@ def download(storage: Storage, uri: str, folder: Path) -> Manifest:
         s3.download_file("tests", f"{prefix}/{file.path}", str(folder / file.path))
         assert file_digest(folder / file.path) == file.sha256
     return manifest
+
+
+def check_uploads(storage: Storage, job: Job, model: Path, step: int) -> None:
+    """Compares what a training has left in S3 with what the plan expects of it: a checkpoint, and the weights."""
+    document = json.loads((model / "config.json").read_text())
+    shape, dtype = parse_shape(find_text_config(document)), parse_dtype(document)
+    settings = job.automodel or job.unsloth
+    assert shape is not None
+    assert dtype is not None
+    assert settings is not None
+    planned = estimate_uploads(shape, dtype, settings, device="cpu")
+    checkpoint = measure(storage, f"{job.work_uri}/checkpoints/step-{step:08d}-a1/")
+    weights = {key: size for key, size in measure(storage, f"{job.artifact_uri}/").items() if ".safetensors" in key}
+    assert sum(checkpoint.values()) == pytest.approx(planned.checkpoint_bytes, rel=0.25), checkpoint
+    assert sum(weights.values()) == pytest.approx(planned.artifact_bytes, rel=0.1), weights
+
+
+def measure(storage: Storage, prefix: str) -> dict[str, int]:
+    """Returns the bytes of every object below a prefix."""
+    found = client(storage).list_objects_v2(Bucket="tests", Prefix=prefix.removeprefix("s3://tests/"))
+    return {entry["Key"]: entry["Size"] for entry in found["Contents"]}
 
 
 def mean_loss(model: Any, tokenizer: Any, storage: Storage) -> float:

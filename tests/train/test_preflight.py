@@ -13,6 +13,7 @@ from customizer_trainer.backends.automodel.architectures import OWN
 from customizer_trainer.model import is_known_to_transformers
 from tests.train.conftest import client
 from tests.train.harness import Outcome, Pod, Storage, build_job
+from tests.train.pods import measure
 
 
 def preflight(job: Job, storage: Storage, disk: Path, **environment: str) -> Outcome:
@@ -28,6 +29,8 @@ def test_good_data_are_counted_and_reported(storage: Storage, tmp_path: Path) ->
     assert model is not None
     assert (dataset.training.samples, dataset.validation.samples) == (64, 9)
     assert (model.architecture, model.context_length) == ("LlamaForCausalLM", 512)
+    assert model.size_bytes == sum(measure(storage, "s3://tests/models/tiny/").values())
+    assert dataset.size_bytes == sum(measure(storage, "s3://tests/data/pairs/").values())
     assert dataset.report_uri == "s3://tests/out/good.work/uid-of-good/preflight.json"
     report = client(storage).get_object(Bucket="tests", Key="out/good.work/uid-of-good/preflight.json")["Body"].read()
     assert json.loads(report)["dataset"]["training"]["samples"] == 64

@@ -19,7 +19,7 @@ from customizer_contract.progress import Progress
 from customizer_trainer.storage.digest import file_digest
 from tests.train.conftest import client
 from tests.train.harness import Outcome, Pod, Running, Storage, build_job, slowed
-from tests.train.pods import chat_loss, checkpoint_exists, download, fetch, free_port, mean_loss, train
+from tests.train.pods import chat_loss, check_uploads, checkpoint_exists, download, fetch, free_port, mean_loss, train
 
 SFT: dict[str, Any] = {
     "training": {"finetuningType": "all_weights", "maxSeqLength": 64},
@@ -106,6 +106,11 @@ def test_a_full_model_is_published_complete_and_loads(storage: Storage, unbroken
     assert not notes["unexpected_keys"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "artifact")
     assert mean_loss(model, tokenizer, storage) == pytest.approx(manifest.metrics["validation_loss"], rel=1e-3)
+
+
+def test_what_is_uploaded_is_what_was_planned(storage: Storage, unbroken: Trained, lora: Trained, model: Path) -> None:
+    check_uploads(storage, unbroken.pod.job, model, STEPS)
+    check_uploads(storage, lora.pod.job, model, step=12)
 
 
 def test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever_happens_to_them(

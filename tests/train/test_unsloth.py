@@ -11,7 +11,7 @@ import pytest
 from customizer_contract.errors import Reason
 from customizer_contract.job import Job
 from tests.train.harness import Outcome, Pod, Storage, build_job, slowed
-from tests.train.pods import chat_loss, download, fetch, mean_loss, train
+from tests.train.pods import chat_loss, check_uploads, download, fetch, mean_loss, train
 
 SFT: dict[str, Any] = {
     "model": {"maxSeqLength": 64, "loadIn4bit": False},
@@ -65,7 +65,9 @@ def unbroken(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trai
     return run(storage, sft_job(storage, "unsloth-unbroken"), tmp_path_factory.mktemp("unbroken"))
 
 
-def test_a_finished_training_says_what_it_reached_and_published(unbroken: Trained) -> None:
+def test_a_finished_training_says_what_it_reached_and_published(
+    storage: Storage, unbroken: Trained, model: Path
+) -> None:
     training, artifact = unbroken.outcome.result.training, unbroken.outcome.result.artifact
     assert training is not None
     assert artifact is not None
@@ -73,6 +75,7 @@ def test_a_finished_training_says_what_it_reached_and_published(unbroken: Traine
     assert artifact.type == "model"
     assert sorted(unbroken.losses) == list(range(1, STEPS + 1))
     assert unbroken.losses[STEPS] < unbroken.losses[1] - 2
+    check_uploads(storage, unbroken.pod.job, model, STEPS)
     assert sorted(unbroken.pod.validations(1)) == sorted(unbroken.pod.saved(1)) == [8, 16, 24]
 
 
@@ -128,6 +131,7 @@ def test_an_adapter_beside_4_bit_weights_loads_with_peft_and_lowers_the_loss(
     job = lora_job(storage, "unsloth-adapter", "chat/train.jsonl", model={"maxSeqLength": 128})
     trained = run(storage, job, tmp_path / "pod")
     assert sorted(trained.pod.saved(1)) == [4, 8]
+    check_uploads(storage, job, model, step=8)
     manifest = download(storage, "s3://tests/out/unsloth-adapter", tmp_path / "adapter")
     assert manifest.type == "adapter"
     assert manifest.step == 8

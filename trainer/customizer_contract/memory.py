@@ -4,24 +4,16 @@ What it counts is what the backends hold at the fullest moment, which is when th
 begins. Measured trainings lie within a fifth of it.
 """
 
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from customizer_contract.automodel import Automodel
 from customizer_contract.base import Model
+from customizer_contract.costs import BYTES_OF, FLOAT, Costs, count_trained, find_costs
 from customizer_contract.outline import Outline
 from customizer_contract.shape import Dtype, ModelShape
 from customizer_contract.steps import data_parallel_size
 from customizer_contract.unsloth import Unsloth
 
-BYTES_OF: dict[str, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "bf16": 2, "fp16": 2, "fp32": 4, "fp8": 2}
-"""Bytes of a number, by its data type as a checkpoint or a job names it."""
-_FLOAT = 4
-Recomputes = Literal["no", "layers", "offloaded"]
-_RECOMPUTES: dict[str, Recomputes] = {"unsloth": "offloaded", "true": "layers", "false": "no"}
-_QUANTIZED_4_BIT = 0.53
-"""Half a byte, and the scales of its blocks."""
 _RESERVE = {"gpu": 2**30, "cpu": 400 * 2**20}
 """What the libraries take before there is a model."""
 _RESERVE_SHARE = 0.1
@@ -49,28 +41,6 @@ class MemoryEstimate(Model):
         return sum(parts) + self.reserve_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Costs:
-    """Bytes a number, as a backend holds it."""
-
-    frozen: float
-    """A weight of a linear layer, when an adapter is trained beside it."""
-    trained: float
-    """A weight that is trained."""
-    moments: float
-    """The optimizer's numbers of a trained weight."""
-    computed: int
-    """A number of an activation."""
-    logit: float
-    """A logit, with its loss and gradient."""
-    recomputes: Recomputes = "no"
-    """Whether activations within layers are computed twice, and the layers' inputs wait in the host's memory."""
-    eager: bool = False
-    """Whether attention keeps its weights of every pair of tokens."""
-    sequence_parallel: bool = False
-    """Whether tensor-parallel GPUs share what lies between the matrices, too."""
-
-
 def estimate_memory(
     shape: ModelShape,
     dtype: Dtype,
@@ -86,14 +56,10 @@ def estimate_memory(
     counts where it is known, and maxSeqLength where it is not.
     """
     outline = settings.outline
-    costs = (
-        _costs_of_automodel(settings, dtype)
-        if isinstance(settings, Automodel)
-        else _costs_of_unsloth(settings, dtype, device)
-    )
+    costs = find_costs(settings, dtype, device)
     spread = _Spread(outline, sharded=device == "gpu" or outline.model_parallel_size > 1)
     length = min(outline.max_seq_length, longest_sample or outline.max_seq_length)
-    trained = _adapter_parameters(shape, settings) if outline.adapts else shape.parameters
+    trained = count_trained(shape, settings)
     trained_here = trained / spread.parts
     weights = _count_weight_bytes(shape, spread, costs, adapts=outline.adapts)
     gradients = trained_here * costs.trained
@@ -101,7 +67,7 @@ def estimate_memory(
         weights += trained_here * costs.trained
     elif spread.shards > 1:
         # A layer's gradients are added up in full precision before each GPU keeps its share.
-        gradients += _FLOAT * shape.layer_parameters / spread.tensor
+        gradients += FLOAT * shape.layer_parameters / spread.tensor
     optimizer = trained_here * costs.moments
     activations = _count_activations(shape, outline, costs, spread, length)
     if teacher is not None and isinstance(settings, Automodel):
@@ -133,7 +99,7 @@ class _Spread:
         return self.tensor * self.pipeline * self.shards
 
 
-def _count_weight_bytes(shape: ModelShape, spread: _Spread, costs: _Costs, *, adapts: bool) -> float:
+def _count_weight_bytes(shape: ModelShape, spread: _Spread, costs: Costs, *, adapts: bool) -> float:
     """Counts what the fullest GPU keeps of the model itself, and what it gathers of it while it computes."""
     layer_size, end_size = (costs.frozen, costs.computed) if adapts else (costs.trained, costs.trained)
     layers = -(-shape.layers // spread.pipeline) * shape.layer_parameters * layer_size
@@ -150,12 +116,12 @@ def _count_weight_bytes(shape: ModelShape, spread: _Spread, costs: _Costs, *, ad
 def _count_teacher(teacher: ModelShape, settings: Automodel, spread: _Spread, activations: float) -> float:
     """Counts what a teacher adds. One that waits in the host's memory is there before the model's activations are."""
     size = BYTES_OF[settings.training.teacher_precision]
-    costs = _Costs(frozen=size, trained=size, moments=0, computed=size, logit=0)
+    costs = Costs(frozen=size, trained=size, moments=0, computed=size, logit=0)
     weights = _count_weight_bytes(teacher, spread, costs, adapts=False)
     return max(0.0, weights - activations) if settings.training.offload_teacher else weights
 
 
-def _count_activations(shape: ModelShape, outline: Outline, costs: _Costs, spread: _Spread, length: int) -> float:
+def _count_activations(shape: ModelShape, outline: Outline, costs: Costs, spread: _Spread, length: int) -> float:
     # A pipeline works on one sample at a time, and begins as many as it has stages before the first one is back.
     samples = outline.micro_batch_size if spread.pipeline == 1 else min(outline.micro_batch_size, spread.pipeline)
     tokens = samples * length / spread.context
@@ -167,58 +133,14 @@ def _count_activations(shape: ModelShape, outline: Outline, costs: _Costs, sprea
     return stored + sample_tokens * shape.vocabulary_size / spread.tensor * costs.logit
 
 
-def _layer_bytes(shape: ModelShape, costs: _Costs, spread: _Spread, length: int) -> float:
+def _layer_bytes(shape: ModelShape, costs: Costs, spread: _Spread, length: int) -> float:
     """Counts what a decoder layer keeps of a token: inputs of norms in full precision, of projections, of products."""
     size = costs.computed
-    norms = shape.hidden_size * (2 * _FLOAT + 4 * size)
+    norms = shape.hidden_size * (2 * FLOAT + 4 * size)
     attention = 4 * size * (shape.query_size + shape.key_value_size)
     width = shape.experts_per_token * shape.expert_size if shape.experts else shape.intermediate_size
     feed_forward = 4 * size * width
-    pairs = shape.attention_heads * length * (_FLOAT + 2 * size) if costs.eager else 0
+    pairs = shape.attention_heads * length * (FLOAT + 2 * size) if costs.eager else 0
     return (
         norms / (spread.tensor if costs.sequence_parallel else 1) + (attention + feed_forward + pairs) / spread.tensor
-    )
-
-
-def _adapter_parameters(shape: ModelShape, settings: Automodel | Unsloth) -> int:
-    lora = settings.training.lora
-    rank = 16 if lora is None else lora.rank
-    targets = (
-        ["*"] if lora is None or not lora.target_modules else [name.rpartition(".")[2] for name in lora.target_modules]
-    )
-    adapted = [each for each in shape.projections if any(fnmatchcase(each.name, target) for target in targets)]
-    return shape.layers * sum(rank * (each.inputs + each.outputs) * each.copies for each in adapted)
-
-
-def _costs_of_automodel(settings: Automodel, dtype: Dtype) -> _Costs:
-    training = settings.training
-    size = BYTES_OF[training.precision or dtype]
-    # Weights, gradients and moments are all of the type that the model was loaded in.
-    return _Costs(
-        frozen=size,
-        trained=size,
-        moments=2 * size,
-        computed=size,
-        # A distillation keeps what the teacher says, too, and compares both in full precision.
-        logit=(size + 2 * _FLOAT) + (BYTES_OF[training.teacher_precision] + 4 * _FLOAT if training.distills else 0),
-        eager=training.attn_implementation == "eager",
-        sequence_parallel=settings.parallelism.sequence_parallel,
-    )
-
-
-def _costs_of_unsloth(settings: Unsloth, dtype: Dtype, device: Literal["gpu", "cpu"]) -> _Costs:
-    model, training = settings.model, settings.training
-    # The library's own choice is that of the checkpoint on a CPU, and 16 bits on a GPU.
-    size = BYTES_OF[model.dtype] if model.dtype in BYTES_OF else BYTES_OF[dtype] if device == "cpu" else 2
-    frozen = _QUANTIZED_4_BIT if model.load_in_4bit else 1 if model.load_in_8bit else size
-    adapts = training.finetuning_type == "lora"
-    moments = {"adamw_8bit": 2, "paged_adamw_8bit": 2, "sgd": 0}.get(settings.optimizer.optim, 2 * _FLOAT)
-    return _Costs(
-        frozen=frozen,
-        # Adapters are trained in full precision, and so are all weights beside fp16.
-        trained=_FLOAT if adapts or settings.hardware.precision == "fp16" else size,
-        moments=moments,
-        computed=size,
-        logit=size,
-        recomputes=_RECOMPUTES[training.use_gradient_checkpointing],
     )

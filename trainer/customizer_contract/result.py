@@ -93,6 +93,8 @@ class DatasetFacts(Model):
     """How training samples share sequences; absent when each has one of its own."""
     digest: str
     """sha256 over the files of both."""
+    size_bytes: int | None = None
+    """Bytes of these files that each pod fetches; 0 from a mounted volume."""
     report_uri: str | None = None
     """Where the whole report of preflight is."""
 
@@ -113,6 +115,8 @@ class ModelFacts(Model):
     """Tokens that it can take."""
     dtype: Dtype | None = None
     """Data type of its weights."""
+    size_bytes: int | None = None
+    """Bytes that each pod fetches of it, and of its teacher: weights, configuration, tokenizer; 0 from a volume."""
     shape: ModelShape | None = None
     """Its measures, where the configuration says them in the usual words."""
     teacher: ModelShape | None = None

@@ -38,6 +38,12 @@ def fetch_job_data(job: Job, s3: S3, workspace: Workspace) -> Data:
     return Data(training, validation, ignored)
 
 
+def measure_fetched(data: Data, workspace: Workspace) -> int:
+    """Counts the bytes of the data files that were brought here; those of a mounted volume were not."""
+    files = {*data.training.values(), *data.validation.values()}
+    return sum(file.stat().st_size for file in files if file.is_relative_to(workspace.data))
+
+
 def prepare_job_data(
     job: Job, data: Data, model: Path, folder: Path, *, teacher: Path | None = None, with_tokens: bool
 ) -> Prepared:

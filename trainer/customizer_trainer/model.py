@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.model_config import find_text_config, parse_dtype, parse_shape
 from customizer_contract.shape import Dtype, ModelShape
 from customizer_trainer.datasets.formats import Format
 from customizer_trainer.datasets.tokenizing import Tokenizer
@@ -59,13 +58,12 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
     architecture = str(architectures[0])
     if not architecture.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")):
         raise _invalid(f"{architecture} does not generate text; a causal language model is needed.")
-    text = document.get("text_config") or document
-    dtype = text.get("dtype") or text.get("torch_dtype") or document.get("dtype") or document.get("torch_dtype")
+    text = find_text_config(document)
     return ModelConfig(
         architecture=architecture,
         model_type=model_type,
         context_length=find_context_length(text),
-        dtype=dtype if dtype in _DTYPES.values() else None,
+        dtype=parse_dtype(document),
         shape=parse_shape(text),
         sliding_window=_find_window(text),
         brings_code="auto_map" in document,
@@ -99,32 +97,6 @@ def _find_scaling(text: dict[str, Any]) -> dict[str, Any]:
         return {}
     full = scaling.get("full_attention")
     return full if isinstance(full, dict) else scaling
-
-
-def parse_shape(text: dict[str, Any]) -> ModelShape | None:
-    """Picks the measures of a decoder; None where one is missing or is no number."""
-    experts = _first(text, "num_local_experts", "num_experts", "n_routed_experts") or 0
-    try:
-        heads, hidden = text["num_attention_heads"], text["hidden_size"]
-        return ModelShape(
-            layers=text["num_hidden_layers"],
-            hidden_size=hidden,
-            intermediate_size=text["intermediate_size"],
-            attention_heads=heads,
-            key_value_heads=text.get("num_key_value_heads") or heads,
-            head_size=text.get("head_dim") or hidden // heads,
-            vocabulary_size=text["vocab_size"],
-            tied_embeddings=bool(text.get("tie_word_embeddings", False)),
-            experts=experts,
-            experts_per_token=_first(text, "num_experts_per_tok", "top_k_experts") or 0,
-            expert_size=_first(text, "moe_intermediate_size") or (text["intermediate_size"] if experts else 0),
-        )
-    except (KeyError, TypeError, ZeroDivisionError, ValidationError):
-        return None
-
-
-def _first(text: dict[str, Any], *names: str) -> Any:
-    return next((text[name] for name in names if text.get(name) is not None), None)
 
 
 def check_lora(config: ModelConfig) -> None:

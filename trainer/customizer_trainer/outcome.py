@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode
+from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode, Reason
 from customizer_contract.result import MESSAGE_LIMIT, Problem, Result
 from customizer_trainer import logs
 from customizer_trainer.training.failures import classify
@@ -56,22 +56,31 @@ def conclude(result: Result, error: Exception | None) -> tuple[Result, ExitCode]
 
 
 def fit(result: Result, limit: int = MESSAGE_LIMIT) -> str:
-    """Renders a result as JSON of at most `limit` bytes: warnings go first, then the tail of the error's message."""
+    """Renders a result as JSON of at most `limit` bytes: warnings go first, then the tail of what is wrong.
+
+    What to do about it is kept.
+    """
     text = result.to_json()
     while len(text.encode()) > limit and result.warnings:
         result = result.model_copy(update={"warnings": result.warnings[:-1]})
         text = result.to_json()
-    while len(text.encode()) > limit and result.error and len(result.error.message) > _SHORTEST:
-        shorter = result.error.message[: max(_SHORTEST, len(result.error.message) * 3 // 4 - 1)].rstrip() + "…"
-        result = result.model_copy(update={"error": result.error.model_copy(update={"message": shorter})})
-        text = result.to_json()
-        if len(shorter) <= _SHORTEST + 1:
+    while len(text.encode()) > limit and result.error is not None:
+        remedy = CATALOGUE[result.error.reason].remedy
+        told = result.error.message.removesuffix(remedy).rstrip(" …")
+        if len(told) <= _SHORTEST:
             break
+        message = f"{told[: max(_SHORTEST, len(told) * 3 // 4)]}… {remedy}"
+        result = result.model_copy(update={"error": result.error.model_copy(update={"message": message})})
+        text = result.to_json()
     if len(text.encode()) > limit:
-        reason = result.error.reason if result.error else None
-        bare = Problem(reason=reason, message=CATALOGUE[reason].meaning) if reason else None
+        bare = None if result.error is None else _describe_barely(result.error.reason)
         text = Result(command=result.command, error=bare, training=result.training, artifact=result.artifact).to_json()
     return text
+
+
+def _describe_barely(reason: Reason) -> Problem:
+    entry = CATALOGUE[reason]
+    return Problem(reason=reason, message=f"{entry.meaning} {entry.remedy}")
 
 
 def run(empty: Result, command: Callable[[], Result], termination_message: Path | None) -> ExitCode:

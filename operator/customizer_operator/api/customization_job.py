@@ -224,6 +224,7 @@ class CustomizationJob(Resource):
         Column("Step", "string", ".status.progress.steps", "Optimizer steps done and planned"),
         Column("Loss", "string", ".status.progress.loss", "Training loss of the newest step"),
         Column("ETA", "string", ".status.progress.eta", "Time left, as training goes now"),
+        Column("GPUs", "integer", ".status.plan.worldSize", "GPUs of an attempt; processes with device cpu"),
         Column("Attempt", "integer", ".status.attempt", "Number of the newest attempt"),
         Column("Age", "date", ".metadata.creationTimestamp", "Time since creation"),
         Column("Message", "string", ".status.message", "What goes on, or what to do"),

@@ -53,6 +53,22 @@ class GrantedPlacement(Model):
     """Whether tensor-parallel groups span nodes."""
 
 
+class PlannedTransfers(Model):
+    """What goes over the network, about; known after preflight."""
+
+    model: str
+    """What each pod fetches of the model; 0 from a mounted volume."""
+    dataset: str | None = None
+    """What each pod fetches of the data; 0 from a mounted volume."""
+    checkpoint: str
+    """A checkpoint, the parts of all pods together. A later attempt fetches one, too."""
+    artifact: str
+    """The artifact's weights."""
+    total: str
+    """All that one attempt from the first step to the last moves; checkpoints that are due by the clock alone are not
+    counted."""
+
+
 class TrainingPlan(Model):
     """How the work is spread and how long it is."""
 
@@ -80,10 +96,12 @@ class TrainingPlan(Model):
     """Optimizer steps of the training; known after preflight."""
     tokens_per_step: int | None = None
     """Tokens of an optimizer step, at most."""
+    pack_size: int | None = None
+    """Tokens of a sequence that samples share; absent where each has one of its own."""
     estimated_memory_per_gpu: str | None = None
     """Memory that a GPU needs, estimated from preflight's facts; of a process with device cpu."""
-    model_size: str | None = None
-    """Weights that each pod fetches, about; known after preflight."""
+    transfers: PlannedTransfers | None = None
+    """What goes over the network."""
     placement: list[PlannedGroup] | None = Field(None, max_length=8)
     """Pods that should be near each other."""
 
@@ -163,6 +181,8 @@ class Attempt(Model):
 class JobReport(Model):
     """What the job took, all attempts together."""
 
+    summary: str | None = None
+    """All of it in a sentence."""
     gpu_hours: float | None = None
     """GPUs times hours for which pods held them; absent with device cpu."""
     tokens_per_second_per_gpu: float | None = None

@@ -45,6 +45,8 @@ class Verdict:
     item: Object
     """As it would be stored."""
     refusals: tuple[Refusal, ...]
+    status: Object | None = None
+    """What it has brought from a cluster, which the apiserver would not look at."""
 
 
 def find_kind(item: Object) -> type[Resource] | None:
@@ -57,6 +59,7 @@ def find_kind(item: Object) -> type[Resource] | None:
 def admit(item: Object, kind: type[Resource]) -> Verdict:
     """Judges a new object. As with the apiserver, the status is ignored, and some mistakes hide others."""
     schema = _schema(kind)
+    status = item.get("status")
     item = {key: value for key, value in item.items() if key != "status"}
     if unknown := tuple(find_unknown(item, schema)):
         return Verdict(item, unknown)
@@ -64,7 +67,7 @@ def admit(item: Object, kind: type[Resource]) -> Verdict:
     refusals = [*_check_name(stored), *find_mistakes(stored, schema)]
     if not any(refusal.blocks_rules for refusal in refusals):
         refusals += find_broken_rules(stored, schema)
-    return Verdict(stored, tuple(refusals))
+    return Verdict(stored, tuple(refusals), status if isinstance(status, dict) else None)
 
 
 def find_broken_rules(value: Any, schema: Object, path: str = "") -> Iterator[Refusal]:

@@ -8,25 +8,30 @@ from collections.abc import Sequence
 
 import yaml
 
+from customizer_contract.model_config import find_text_config, parse_dtype, parse_shape
+from customizer_contract.result import ModelFacts
 from customizer_operator.api.base import Object, Resource
 from customizer_operator.api.customization_job import CustomizationJob, CustomizationJobSpec
-from customizer_operator.api.customization_job_status import PlannedGroup, TrainingPlan
+from customizer_operator.api.customization_job_status import PlannedGroup, PlannedTransfers, TrainingPlan
 from customizer_operator.api.scheduling import Domain
 from customizer_operator.cli.admission import Verdict, admit, find_kind
-from customizer_operator.cli.documents import UnreadableError, read
+from customizer_operator.cli.documents import UnreadableError, read, read_json
 from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job, render_job_file
 from customizer_operator.cli.suggestions import suggest
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.batching import plan_training
+from customizer_operator.plan.job_view import parse_status
 
 FINE, REFUSED, NO_ANSWER = 0, 1, 2
 
 _UNKNOWN = {
     "steps_per_epoch": "Give --samples N.",
     "total_steps": "Give --samples N.",
-    "estimated_memory_per_gpu": "Preflight estimates it.",
-    "model_size": "Preflight reads it.",
+    "pack_size": "Preflight chooses it, if samples are packed.",
+    "estimated_memory_per_gpu": "Give --model-config FILE.",
+    "transfers": "Give --samples N and --model-config FILE.",
 }
+"""What would tell a number that is not known. A job of a cluster brings what its preflight has found."""
 
 Judged = tuple[type[Resource], Verdict]
 
@@ -34,12 +39,13 @@ Judged = tuple[type[Resource], Verdict]
 def run(arguments: Sequence[str] | None) -> int:
     """Runs a command and returns its exit code."""
     chosen = _build_parser().parse_args(arguments)
+    command = {"plan": _plan, "render": _render, "validate": _validate}[chosen.command]
     try:
         judged = _judge(chosen)
+        lines = command(judged, chosen)
     except UnreadableError as error:
         sys.stderr.write(f"{error}\n")
         return NO_ANSWER
-    lines: list[str] = {"plan": _plan, "render": _render, "validate": _validate}[chosen.command](judged, chosen)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return REFUSED if any(verdict.refusals for _, verdict in judged) else FINE
 
@@ -59,6 +65,7 @@ def _build_parser() -> argparse.ArgumentParser:
         command.add_argument("-n", "--namespace", default="default", help="for objects that name none")
         if name == "plan":
             command.add_argument("--samples", type=_count, help="samples to train on, those for validation left out")
+            command.add_argument("--model-config", help="the model's config.json, to estimate memory and transfers")
         if name == "render":
             command.add_argument(
                 "--job-file", action="store_true", help="print only the trainer's job file of a CustomizationJob"
@@ -101,11 +108,12 @@ def _validate(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]
 
 def _plan(judged: Sequence[Judged], chosen: argparse.Namespace) -> list[str]:
     lines = []
+    model = None if chosen.model_config is None else _read_model(chosen.model_config)
     for kind, verdict in judged:
         if refused := _tell_refusals(kind, verdict):
             lines += refused
             continue
-        plan = _find_plan(verdict.item, chosen.samples) if kind is CustomizationJob else None
+        plan = _find_plan(verdict, chosen.samples, model) if kind is CustomizationJob else None
         if plan is None:
             lines.append(f"{_name(kind, verdict.item)}: trains nothing")
             continue
@@ -152,19 +160,39 @@ def _tell_refusals(kind: type[Resource], verdict: Verdict) -> list[str]:
     return lines
 
 
-def _find_plan(item: Object, samples: int | None) -> TrainingPlan | None:
-    return plan_training(CustomizationJobSpec.model_validate(item["spec"]), samples=samples)
+def _read_model(path: str) -> ModelFacts:
+    """Reads what is known of a model by its configuration alone."""
+    document = read_json(path)
+    shape, dtype = parse_shape(find_text_config(document)), parse_dtype(document)
+    if shape is None or dtype is None:
+        raise UnreadableError(f"{path}: no measures of a model, or no dtype, in the words of most configurations")
+    architecture = str((document.get("architectures") or ["unknown"])[0])
+    return ModelFacts(architecture=architecture, parameters=shape.parameters, dtype=dtype, shape=shape)
+
+
+def _find_plan(verdict: Verdict, samples: int | None, model: ModelFacts | None) -> TrainingPlan | None:
+    """Plans by what is given; for what is not, by what preflight has found, if the job comes from a cluster."""
+    found = parse_status({"status": verdict.status})
+    dataset = found.dataset if samples is None else None
+    spec = CustomizationJobSpec.model_validate(verdict.item["spec"])
+    return plan_training(spec, samples=samples, dataset=dataset, model=model or found.model)
 
 
 def _tell_plan(plan: TrainingPlan) -> list[str]:
+    return [*_tell_numbers(plan), *(_tell_group(group) for group in plan.placement or ())]
+
+
+def _tell_numbers(numbers: TrainingPlan | PlannedTransfers, prefix: str = "") -> list[str]:
     lines = []
-    for name, field in TrainingPlan.model_fields.items():
-        value = getattr(plan, name)
-        if name == "placement":
-            continue
-        words = _UNKNOWN.get(name, "") if value is None else field.description or ""
-        lines.append(f"  {field.alias or name:26} {'-' if value is None else value!s:>12}  {words}")
-    return [*lines, *(_tell_group(group) for group in plan.placement or ())]
+    for name, field in type(numbers).model_fields.items():
+        value = getattr(numbers, name)
+        if isinstance(value, PlannedTransfers):
+            lines += _tell_numbers(value, f"{field.alias or name}.")
+        elif name != "placement":
+            words = _UNKNOWN.get(name, "") if value is None else field.description or ""
+            shown = "-" if value is None else str(value)
+            lines.append(f"  {prefix + (field.alias or name):26} {shown:>12}  {' '.join(words.split())}")
+    return lines
 
 
 def _tell_group(group: PlannedGroup) -> str:

@@ -50,6 +50,17 @@ def read(names: Iterable[str]) -> list[Object]:
     return [item for name in names for item in _parse(name, _read_text(name))]
 
 
+def read_json(name: str) -> Object:
+    """Reads a file that holds one JSON object. Raises UnreadableError."""
+    try:
+        document = json.loads(_read_text(name))
+    except ValueError as error:
+        raise UnreadableError(f"{name}: {error}") from error
+    if not isinstance(document, dict):
+        raise UnreadableError(f"{name}: not a JSON object")
+    return document
+
+
 def _read_text(name: str) -> str:
     if name == "-":
         return sys.stdin.read()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from customizer_contract.errors import CATALOGUE, MISSED_ANOTHER, ExitCode, Reason
 from customizer_contract.result import ArtifactReference, Problem
@@ -24,6 +25,8 @@ HUNG = "Hung"
 
 _PATIENCE = timedelta(seconds=15)
 """How long other ranks may take to tell that they failed earlier than the one that was heard first."""
+_IN_A_ROW = timedelta(seconds=20)
+"""Longest time between two pods that are made one after the other; training-operator makes a few a second."""
 _FIRST_PAUSE = timedelta(seconds=10)
 _LAST_PAUSE = timedelta(seconds=300)
 _BAD_AFTER = 2
@@ -87,7 +90,11 @@ def find_ending(
         nodes = attempt.nodes or []
         return replace(_preempted(WORKER_LOST, message), node=nodes[rank] if rank < len(nodes) else None)
     if job.failed:
-        return Ending(AttemptOutcome.FAILED, TRAINING_JOB_FAILED, job.message, retryable=True)
+        message = (
+            f"training-operator gave PyTorchJob {job.name} up: {job.message.rstrip('.') or 'it does not say why'}."
+            " Read its events and training-operator's log."
+        )
+        return Ending(AttemptOutcome.FAILED, TRAINING_JOB_FAILED, message, retryable=True)
     return None
 
 
@@ -170,11 +177,23 @@ def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> t
         missing = [rank for rank in range(replicas) if rank not in present]
         if missing:
             return missing[0], f"The pod of rank {missing[0]} is gone."
-    begins = [began for pod in pods if (began := pod.started_at) is not None]
-    for pod in pods:
-        began_before = [moment for moment in begins if moment < pod.created_at]
-        if began_before or (attempt.running_at is not None and pod.created_at > attempt.running_at):
-            return pod.rank, f"Pod {pod.name} was deleted and made anew while the others ran."
+    anew = next((pod for pod in pods if attempt.running_at is not None and pod.created_at > attempt.running_at), None)
+    anew = anew or _find_straggler(pods)
+    if anew is None:
+        return None
+    return anew.rank, f"Pod {anew.name} was deleted and made anew while the others ran."
+
+
+def _find_straggler(pods: Sequence[Pod]) -> Pod | None:
+    """Returns a pod that was made long after others, of which some run: not one of many that are made in a row.
+
+    Only times that the apiserver has given are compared.
+    """
+    by_age = sorted(pods, key=lambda pod: (pod.created_at, pod.rank))
+    for index, (earlier, later) in enumerate(pairwise(by_age), start=1):
+        began = any(pod.started_at is not None for pod in by_age[:index])
+        if began and later.created_at - earlier.created_at > _IN_A_ROW:
+            return later
     return None
 
 

@@ -1,13 +1,16 @@
 """How the work is spread over processes, how long it is, and what it takes of each GPU and of the network."""
 
-from customizer_contract.memory import BYTES_OF, estimate_memory
+from customizer_contract.costs import BYTES_OF
+from customizer_contract.memory import estimate_memory
 from customizer_contract.result import DatasetFacts, ModelFacts
-from customizer_contract.steps import count_steps, data_parallel_size, gradient_accumulation_steps
+from customizer_contract.steps import Steps, count_steps, data_parallel_size, gradient_accumulation_steps
+from customizer_contract.transfers import count_checkpoints, estimate_uploads
 from customizer_operator.api.customization_job import CustomizationJobSpec
-from customizer_operator.api.customization_job_status import PlannedGroup, TrainingPlan
+from customizer_operator.api.customization_job_status import PlannedGroup, PlannedTransfers, TrainingPlan
 from customizer_operator.plan.placement import find_groups, find_mesh
 
-_GIB = 2**30
+_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
+_UNIT_BITS = 10
 
 
 def plan_training(
@@ -43,8 +46,9 @@ def plan_training(
             if packing is None
             else packing.packs_per_step * packing.size
         ),
+        pack_size=None if packing is None else packing.size,
         estimated_memory_per_gpu=_estimate_memory(spec, dataset, model),
-        model_size=_measure_model(model),
+        transfers=_estimate_transfers(spec, steps, dataset, model),
         placement=[
             PlannedGroup(
                 parallelism=group.parallelism,
@@ -73,14 +77,32 @@ def _estimate_memory(spec: CustomizationJobSpec, dataset: DatasetFacts | None, m
         longest_sample=longest,
         teacher=model.teacher,
     )
-    return _write_size(estimate.total_bytes)
+    return write_size(estimate.total_bytes)
 
 
-def _measure_model(model: ModelFacts | None) -> str | None:
-    if model is None or model.parameters is None or model.dtype is None:
+def _estimate_transfers(
+    spec: CustomizationJobSpec, steps: Steps | None, dataset: DatasetFacts | None, model: ModelFacts | None
+) -> PlannedTransfers | None:
+    settings, outline = spec.automodel or spec.unsloth, spec.outline
+    if settings is None or outline is None or steps is None:
         return None
-    return _write_size(model.parameters * BYTES_OF[model.dtype])
+    if model is None or model.shape is None or model.dtype is None:
+        return None
+    uploads = estimate_uploads(model.shape, model.dtype, settings, device=spec.compute.device)
+    model_bytes = model.shape.parameters * BYTES_OF[model.dtype] if model.size_bytes is None else model.size_bytes
+    dataset_bytes = None if dataset is None else dataset.size_bytes
+    checkpoints = count_checkpoints(steps, spec.checkpoints.every_steps) * uploads.checkpoint_bytes
+    total = outline.nodes * (model_bytes + (dataset_bytes or 0)) + checkpoints + uploads.artifact_bytes
+    return PlannedTransfers(
+        model=write_size(model_bytes),
+        dataset=None if dataset_bytes is None else write_size(dataset_bytes),
+        checkpoint=write_size(uploads.checkpoint_bytes),
+        artifact=write_size(uploads.artifact_bytes),
+        total=write_size(total),
+    )
 
 
-def _write_size(number: int) -> str:
-    return f"{number / _GIB:.1f}Gi"
+def write_size(number: int) -> str:
+    """Writes bytes as Kubernetes does, with the unit that fits: 0, 12.3Ki, 1.5Gi."""
+    power = min(max(0, number.bit_length() - 1) // _UNIT_BITS, len(_UNITS) - 1)
+    return f"{number / 2 ** (_UNIT_BITS * power):.1f}{_UNITS[power]}" if power else str(number)

@@ -36,6 +36,8 @@ def find_events(
             text = f"Attempt {attempt.number} started."
             events.append(Event("Normal", "AttemptStarted", text, str(attempt.number)))
     events += [_tell_end(attempt) for attempt in ended]
+    if current.report is not None and current.report.summary is not None and previous.report is None:
+        events.append(Event("Normal", "Report", current.report.summary, str(current.observed_generation)))
     return tuple(events)
 
 

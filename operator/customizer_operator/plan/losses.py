@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from customizer_operator.api.customization_job_status import Attempt, JobProgress, JobReport
 from customizer_operator.plan.attempts import measure_holding
+from customizer_operator.plan.progress import show_duration
 
 _HOUR = timedelta(hours=1)
 
@@ -53,7 +54,7 @@ def report(
         idle += max(ran - placed, timedelta())
         running += max(ended - ran, timedelta())
     speed = progress.tokens_per_second if progress is not None else None
-    return JobReport(
+    told = JobReport(
         gpu_hours=round(gpus * (measure_holding(attempts, now) / _HOUR), 3) if gpus else None,
         tokens_per_second_per_gpu=None if speed is None else round(speed / processes, 1),
         queued_seconds=round(queued.total_seconds()),
@@ -61,3 +62,17 @@ def report(
         running_seconds=round(running.total_seconds()),
         restarted_seconds=sum(attempt.lost_seconds or 0 for attempt in attempts),
     )
+    return told.model_copy(update={"summary": _summarize(told, len(attempts))})
+
+
+def _summarize(told: JobReport, attempts: int) -> str:
+    held = [] if told.gpu_hours is None else [f"{told.gpu_hours:g} GPU-hours"]
+    device = "process" if told.gpu_hours is None else "GPU"
+    speed = told.tokens_per_second_per_gpu
+    quick = [] if speed is None else [f"{speed:g} tokens/s a {device}"]
+    parts = [*held, f"{attempts} attempt{'' if attempts == 1 else 's'}", *quick]
+    waste = (
+        f"{show_duration(told.queued_seconds)} queued, {show_duration(told.idle_seconds)} before the first step,"
+        f" {show_duration(told.restarted_seconds)} lost by restarts"
+    )
+    return f"{', '.join(parts)}; {show_duration(told.running_seconds)} trained; waste: {waste}."

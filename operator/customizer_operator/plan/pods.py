@@ -98,7 +98,8 @@ def parse_pod(item: Object, container: str) -> Pod:
         created_at=created,
         must_be_gone_at=parse_time(metadata.get("deletionTimestamp")),
         disruption=_find_disruption(status),
-        started_at=parse_time(started),
+        # The clock of a node may be behind the apiserver's, which dates the pod.
+        started_at=None if started is None else max(datetime.fromisoformat(started), created),
         runs=running is not None and status.get("phase") == "Running",
         ends=tuple(
             _parse_end(entry["name"], entry["state"]["terminated"], created)

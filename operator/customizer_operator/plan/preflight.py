@@ -7,6 +7,11 @@ from customizer_contract.result import DatasetFacts, ModelFacts
 from customizer_operator.plan.attempts import describe_problem
 from customizer_operator.plan.job_view import Preflight
 
+_OUT_OF_MEMORY = (
+    "Preflight ran out of memory, though it sets itself no limit: have the LimitRange of the namespace raised, or give"
+    " its nodes more; then apply the job under another name."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -35,6 +40,6 @@ def judge_preflight(preflight: Preflight) -> Verdict | None:
         return Verdict(failure=(str(last.error.reason), describe_problem(last.error)), warnings=warnings)
     entry = CATALOGUE[Reason.CRASHED]
     if any(end.cause == "OOMKilled" for pod in preflight.pods for end in pod.ends):
-        return Verdict(failure=(str(Reason.OUT_OF_MEMORY), "Preflight ran out of memory."))
+        return Verdict(failure=(str(Reason.OUT_OF_MEMORY), _OUT_OF_MEMORY))
     message = f"Preflight Job {preflight.name} failed: {preflight.message} {entry.remedy}"
     return Verdict(failure=(str(Reason.CRASHED), message))

@@ -74,7 +74,10 @@ def _explain_workload(view: JobView, name: str, queue: str, workload: Object) ->
         )
     if _is_true(conditions, "QuotaReserved"):
         checks = ", ".join(_tell_check(check) for check in workload["status"].get("admissionChecks") or ())
-        text = f"Kueue has reserved quota for PyTorchJob {name} and waits for its admission checks: {checks}."
+        text = (
+            f"Kueue has reserved quota for PyTorchJob {name} and waits for its admission checks: {checks}. It goes on"
+            " when they are done; if they never are, look at what does them."
+        )
         return Waiting(ConditionReason.QUEUED, text, needs_help=False)
     verdict = conditions.get("QuotaReserved", {})
     why = str(verdict.get("message") or "it has not been looked at yet").rstrip(".")
@@ -84,7 +87,10 @@ def _explain_workload(view: JobView, name: str, queue: str, workload: Object) ->
     position = _find_position(view, queue, workload["metadata"]["name"])
     eviction = str(conditions.get("Evicted", {}).get("message", "")).rstrip(".")
     evicted = f" It was evicted: {eviction}." if _is_true(conditions, "Evicted") else ""
-    text = f"PyTorchJob {name} waits{position} in LocalQueue {queue}: {why}.{evicted}"
+    text = (
+        f"PyTorchJob {name} waits{position} in LocalQueue {queue}: {why}.{evicted} It starts when its turn comes; or"
+        " ask for less, or have the quota raised."
+    )
     return Waiting(ConditionReason.QUEUED, text, needs_help=False)
 
 

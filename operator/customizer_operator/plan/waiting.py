@@ -55,7 +55,10 @@ def explain(
             return finding
     unplaced = [finding for finding in findings if finding.reason is ConditionReason.UNSCHEDULABLE]
     if unplaced:
-        message = f"{len(unplaced)} of {expected} pods have no node.{_tell_missing(pods)} {unplaced[0].message}"
+        message = (
+            f"{len(unplaced)} of {expected} pods have no node.{_tell_missing(pods)} {unplaced[0].message.rstrip('.')}."
+            " They start when there is room; or ask for less, or correct compute.nodeSelector and compute.tolerations."
+        )
         return Waiting(ConditionReason.UNSCHEDULABLE, message, needs_help=False)
     return findings[0] if findings else None
 
@@ -124,7 +127,8 @@ def _explain_container(pod: Pod, entry: dict[str, Any], waiting: dict[str, Any])
         return missing
     return Waiting(
         ConditionReason.CONTAINER_REFUSED,
-        f"Container {entry['name']} of pod {pod.name} cannot start: {message or reason}.",
+        f"Container {entry['name']} of pod {pod.name} cannot start: {(message or reason).rstrip('.')}."
+        " Correct what it names; if that is nothing of the spec, have the node looked at.",
         needs_help=True,
     )
 
@@ -154,7 +158,10 @@ def _explain_missing(message: str) -> Waiting | None:
 def _explain_mount(pod: Pod, message: str) -> Waiting:
     missing = _explain_missing(message)
     return missing or Waiting(
-        ConditionReason.VOLUME_UNAVAILABLE, f"A volume of pod {pod.name} cannot be mounted: {message}", needs_help=True
+        ConditionReason.VOLUME_UNAVAILABLE,
+        f"A volume of pod {pod.name} cannot be mounted: {message.rstrip('.')}."
+        " Have the claim, its volume or the storage class corrected; the pod goes on by itself.",
+        needs_help=True,
     )
 
 

@@ -75,6 +75,50 @@ def test_without_the_number_of_samples_the_steps_are_not_known(
     assert "Give --samples N." in text
 
 
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "torch_dtype": "bfloat16",
+    "num_hidden_layers": 32,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
+
+
+def test_with_the_models_configuration_memory_and_transfers_are_estimated(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    code, text = plan(capsys, tmp_path, "--samples=1000", f"--model-config={tmp_path / 'config.json'}")
+    assert code == 0
+    numbers = find_numbers(text)
+    assert numbers["estimatedMemoryPerGpu"].endswith("Gi")
+    assert (numbers["transfers.model"], numbers["transfers.dataset"]) == ("15.0Gi", "-")
+    assert (numbers["transfers.checkpoint"], numbers["transfers.artifact"]) == ("240.0Mi", "80.0Mi")
+
+
+@pytest.mark.parametrize(("text", "words"), [("{}", "no measures of a model"), ("[]", "not a JSON object"), ("{", "")])
+def test_a_file_that_describes_no_model_is_unreadable(
+    text: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "job.yaml").write_text(json.dumps(samples.job()))
+    assert main(["plan", "-f", f"{tmp_path}/job.yaml", f"--model-config={tmp_path}/config.json"]) == 2
+    told = capsys.readouterr().err
+    assert "config.json" in told
+    assert words in told
+
+
+def test_a_job_of_a_cluster_brings_what_preflight_has_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = json.loads(samples.passed())
+    job = {**samples.job(), "status": {"dataset": found["dataset"], "model": found["model"]}}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    assert main(["plan", "-f", str(tmp_path / "job.yaml")]) == 0
+    assert find_numbers(capsys.readouterr().out)["totalSteps"] == "10"
+
+
 @pytest.mark.parametrize(
     ("automodel", "suggestions"),
     [

@@ -47,6 +47,8 @@ class World:
 
     def __init__(self, subject: Object) -> None:
         self.now = START
+        self.node_clock = timedelta()
+        """How far the clocks of the nodes are ahead of the apiserver's, by which the operator goes."""
         self.objects: dict[Place, Object] = {}
         self.events: dict[tuple[str, str, str], Event] = {}
         self.served: set[Resource] = {PYTORCH_JOB}
@@ -249,8 +251,9 @@ class World:
 
     def run_pods(self, *names: str) -> None:
         """Lets pods run on nodes of their own."""
+        running = {"running": {"startedAt": write_time(self.now + self.node_clock)}}
         for index, name in enumerate(names):
-            self._set_pod(name, "Running", {"running": {"startedAt": write_time(self.now)}}, node=f"node-{index}")
+            self._set_pod(name, "Running", running, node=f"node-{index}")
 
     def end_pod(self, name: str, exit_code: int, message: str = "", *, cause: str | None = None) -> None:
         """Lets a pod's main container end."""
@@ -258,8 +261,8 @@ class World:
             "exitCode": exit_code,
             "reason": cause or ("Completed" if exit_code == 0 else "Error"),
             "message": message,
-            "startedAt": write_time(self.now),
-            "finishedAt": write_time(self.now),
+            "startedAt": write_time(self.now + self.node_clock),
+            "finishedAt": write_time(self.now + self.node_clock),
         }
         self._set_pod(name, "Failed" if exit_code else "Succeeded", {"terminated": terminated})
 

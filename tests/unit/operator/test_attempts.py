@@ -153,8 +153,14 @@ def test_a_gang_that_is_broken_ends(
 
 @pytest.mark.parametrize(
     "pods",
-    [[], [pod(0, runs=False, started_at=None)], [pod(0), pod(1)], [pod(0), pod(1, end(0))]],
-    ids=["none yet", "some", "all run", "one is done"],
+    [
+        [],
+        [pod(0, runs=False, started_at=None)],
+        [pod(0), pod(1)],
+        [pod(0), pod(1, end(0))],
+        [pod(rank, created_at=START + timedelta(seconds=15 * rank)) for rank in range(4)],
+    ],
+    ids=["none yet", "some", "all run", "one is done", "made slowly, so that some run before others are there"],
 )
 def test_a_gang_that_comes_up_or_runs_goes_on(pods: list[Pod]) -> None:
     assert find_ending(attempt(ran=len(pods) == 2), job(), pods, 2, SOON) is None

@@ -483,7 +483,7 @@ def test_each_event_is_told_once() -> None:
     world.end_pod(second, 0)
     world.run(300)
     reasons = [reason for reason, _, _ in world.events]
-    assert sorted(reasons) == ["AttemptStarted", "AttemptSucceeded", "Complete", "DatasetReady", "Running"]
+    assert sorted(reasons) == ["AttemptStarted", "AttemptSucceeded", "Complete", "DatasetReady", "Report", "Running"]
 
 
 def _life(world: World, look: Callable[[], None]) -> None:
@@ -531,6 +531,14 @@ def test_a_life_with_everything_in_it_ends_well() -> None:
     _life(world, _settle(world))
     assert outcomes(world) == _OUTCOMES
     assert world.condition("Complete")[0] == "True"
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_nodes_whose_clocks_are_wrong_change_nothing(minutes: int) -> None:
+    world = new_world()
+    world.node_clock = timedelta(minutes=minutes)
+    _life(world, _settle(world))
+    assert outcomes(world) == _OUTCOMES
 
 
 def _settle(world: World) -> Callable[[], None]:

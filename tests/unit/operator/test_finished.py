@@ -112,3 +112,6 @@ def test_the_report_tells_what_was_trained_queued_idle_and_lost() -> None:
     assert report["runningSeconds"] == 1800
     assert report["gpuHours"] == 1.0, "2 GPUs for half an hour"
     assert report["restartedSeconds"] == 0
+    told = "1 GPU-hours, 1 attempt; 30m trained; waste: 60s queued, 0s before the first step, 0s lost by restarts."
+    assert report["summary"] == told
+    assert [message for reason, message, _ in world.events if reason == "Report"] == [told]

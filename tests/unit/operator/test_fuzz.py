@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from customizer_operator.cli.schema import fill_in
 from tests.support import fuzz, samples
 from tests.unit.operator.simulator import World
+from tests.unit.trainer.test_memory import SMOLLM2
 
 _EXAMPLES = int(os.environ.get("CUSTOMIZER_FUZZ_EXAMPLES", "60"))
 _SCHEMA = fuzz.spec_schema()
@@ -30,7 +31,7 @@ def test_no_spec_makes_the_operator_raise_and_none_is_left_without_a_word(job: d
     assert world.status["message"]
     if world.condition("Accepted")[0] == "False" or world.condition("Suspended")[0] == "True":
         return
-    world.pass_preflight(samples.passed())
+    world.pass_preflight(samples.passed(dtype="bfloat16", shape=SMOLLM2, size_bytes=2**28))
     world.run(60)
     assert world.status["message"]
     assert world.status["state"]

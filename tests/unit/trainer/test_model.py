@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.model_config import parse_shape
 from customizer_trainer.commands.preflight import check_output, warn_of_schedule
 from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import (
@@ -15,7 +16,6 @@ from customizer_trainer.model import (
     find_context_length,
     load_tokenizer,
     parse_config,
-    parse_shape,
 )
 from tests.unit.trainer.conftest import build_job
 

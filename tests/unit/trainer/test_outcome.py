@@ -97,3 +97,12 @@ def test_a_message_always_fits_and_is_valid(result: Result) -> None:
     assert (fitted.error.reason if fitted.error else None) == (result.error.reason if result.error else None)
     assert fitted.training == result.training
     assert json.loads(text)["command"] == result.command
+
+
+@pytest.mark.parametrize("words", ["word " * 2000, "ä" * 9000], ids=["words", "letters"])
+def test_what_to_do_is_never_cut(words: str, tmp_path: Path) -> None:
+    outcome.run(EMPTY, fail(CustomizerError(Reason.CRASHED, words)), tmp_path / "m")
+    error = told(tmp_path / "m").error
+    assert error is not None
+    assert error.message.startswith(words[:100])
+    assert error.message.endswith(f"… {CATALOGUE[Reason.CRASHED].remedy}")

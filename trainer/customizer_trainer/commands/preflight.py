@@ -14,13 +14,14 @@ from customizer_trainer.backends.choice import find_backend
 from customizer_trainer.datasets.page import render_page
 from customizer_trainer.datasets.problems import InvalidRecordsError
 from customizer_trainer.datasets.report import Report, build_report
-from customizer_trainer.inputs import fetch_job_data, prepare_job_data
+from customizer_trainer.inputs import fetch_job_data, measure_fetched, prepare_job_data
 from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model
 from customizer_trainer.publishing import find_owner
+from customizer_trainer.storage.model_files import select_weights
 from customizer_trainer.storage.output import open_output
 from customizer_trainer.storage.s3 import S3
-from customizer_trainer.storage.sources import check_weights, fetch_model_settings
+from customizer_trainer.storage.sources import fetch_model_settings, list_model
 from customizer_trainer.storage.store import Store, join
 from customizer_trainer.teacher_checks import check_teacher, check_vocabularies, read_vocabulary
 from customizer_trainer.workspace import Workspace
@@ -36,13 +37,14 @@ def run(job: Job, workspace: Workspace) -> Result:
     present = output.find_any(job.artifact_uri, missing=Reason.OUTPUT_NOT_FOUND)
     check_output(job, present, output.read(join(job.artifact_uri, MANIFEST_FILE)))
     settings = fetch_model_settings(job.model, s3, workspace.model)
-    weights = check_weights(job.model.source, s3)
+    files = list_model(job.model, s3)
     config = read_config(settings)
-    check_model(job, config, weights)
+    check_model(job, config, select_weights(files))
     check_architecture(job.model, config, partial(_knows, job))
     teacher = None if job.teacher is None else _check_teacher(job, job.teacher, settings, s3, workspace.teacher)
     teacher_config = None if teacher is None else read_config(teacher)
-    facts = describe_model(config, teacher_config)
+    fetched = [files] if job.teacher is None else [files, list_model(job.teacher, s3)]
+    facts = describe_model(config, sum(size for each in fetched for size in each.values()), teacher_config)
     report_uri = join(job.work_uri, REPORT_FILE)
     data = fetch_job_data(job, s3, workspace)
     try:
@@ -51,7 +53,8 @@ def run(job: Job, workspace: Workspace) -> Result:
         report = Report(model=facts, problems=error.problems.first, problem_counts=dict(error.problems.counts))
         put_report(job, output, report)
         raise error.with_report(report_uri) from None
-    dataset = prepared.facts.model_copy(update={"report_uri": report_uri})
+    update = {"report_uri": report_uri, "size_bytes": measure_fetched(data, workspace)}
+    dataset = prepared.facts.model_copy(update=update)
     check_memory(job, config, dataset.longest_sequence, teacher_config)
     warnings = [
         *prepared.warnings,
@@ -66,7 +69,7 @@ def run(job: Job, workspace: Workspace) -> Result:
 def _check_teacher(job: Job, teacher: ModelInput, model: Path, s3: S3, folder: Path) -> Path:
     """Brings configuration and tokenizer of the teacher, and checks them against the model's; returns their folder."""
     settings = fetch_model_settings(teacher, s3, folder)
-    check_weights(teacher.source, s3)
+    list_model(teacher, s3)
     config = read_config(settings)
     check_architecture(teacher, config, partial(_knows, job), field="automodel.training.teacherModel")
     check_teacher(job, read_config(model), config)
@@ -88,13 +91,14 @@ def put_report(job: Job, output: Store, report: Report) -> None:
     output.put(join(job.work_uri, PAGE_FILE), page.encode())
 
 
-def describe_model(config: ModelConfig, teacher: ModelConfig | None = None) -> ModelFacts:
+def describe_model(config: ModelConfig, size_bytes: int, teacher: ModelConfig | None = None) -> ModelFacts:
     """Returns what is told of a model, and of the one that it learns from."""
     return ModelFacts(
         architecture=config.architecture,
         parameters=config.shape.parameters if config.shape else None,
         context_length=config.context_length,
         dtype=config.dtype,
+        size_bytes=size_bytes,
         shape=config.shape,
         teacher=teacher.shape if teacher else None,
     )

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoFile
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import HuggingFaceSource, display
@@ -25,11 +26,13 @@ from customizer_contract.sources import HuggingFaceSource, display
 _DENIED = frozenset({401, 403})
 
 
-def list_files(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> list[str]:
-    """Lists the files of a repository."""
+def list_files(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> dict[str, int]:
+    """Lists the files of a repository, with their bytes."""
     with _errors(source, missing):
-        paths: list[str] = HfApi(token=_token()).list_repo_files(source.repo, revision=source.revision, repo_type=kind)
-        return paths
+        tree = HfApi(token=_token()).list_repo_tree(
+            source.repo, recursive=True, revision=source.revision, repo_type=kind
+        )
+        return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
 
 
 def download(

@@ -41,22 +41,25 @@ def fetch_data(source: Source, s3: S3, folder: Path, select: Select) -> Path:
             return _find(source, Reason.DATASET_NOT_FOUND)
 
 
-def check_weights(source: Source, s3: S3) -> list[str]:
-    """Returns the files of weights, downloading none. Raises ModelInvalid without any beside the configuration."""
+def list_model(model: ModelInput, s3: S3) -> dict[str, int]:
+    """Returns the files that `fetch_model` would bring, with their bytes; downloads nothing. A volume's have none.
+
+    Raises ModelInvalid when there are no weights beside the configuration.
+    """
+    source = model.source
     match source:
         case S3Source():
             found = s3.list_objects(source.uri.rstrip("/") + "/", missing=Reason.MODEL_NOT_FOUND)
-            paths = [stored.path for stored in found]
+            sizes = {stored.path: stored.size_bytes for stored in found}
         case HuggingFaceSource():
-            paths = hub.list_files(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
+            sizes = hub.list_files(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
         case VolumeSource() | LocalSource():
-            paths = [path.name for path in _find(source, Reason.MODEL_NOT_FOUND).iterdir()]
-    weights = select_weights(paths)
-    if not weights:
+            sizes = dict.fromkeys((path.name for path in _find(source, Reason.MODEL_NOT_FOUND).iterdir()), 0)
+    if not select_weights(sizes):
         raise CustomizerError(
             Reason.MODEL_INVALID, f"{display(source)}: no weights (model*.safetensors) beside config.json."
         )
-    return weights
+    return {path: sizes[path] for path in select_model(sizes, code=model.trust_remote_code)}
 
 
 def parse_address(text: str) -> Source:

@@ -42,7 +42,7 @@ def test_the_hub_s_failures_are_of_the_catalogue(
         def __init__(self, token: str | None) -> None:
             pass
 
-        def list_repo_files(self, *_: object, **__: object) -> list[str]:
+        def list_repo_tree(self, *_: object, **__: object) -> list[str]:
             raise failure
 
     monkeypatch.setattr(hub, "HfApi", Api)
@@ -57,7 +57,7 @@ def test_only_the_selected_files_are_downloaded_with_the_token_of_the_environmen
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setenv("HF_TOKEN", "secret")
-    monkeypatch.setattr(hub, "list_files", lambda *_, **__: ["config.json", "README.md"])
+    monkeypatch.setattr(hub, "list_files", lambda *_, **__: {"config.json": 1, "README.md": 1})
     monkeypatch.setattr(hub, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
     paths = hub.download(
         SOURCE, tmp_path, kind="model", missing=Reason.MODEL_NOT_FOUND, select=lambda paths: [*paths][:1]
@@ -74,7 +74,7 @@ def test_only_the_selected_files_are_downloaded_with_the_token_of_the_environmen
 
 
 def test_nothing_to_select_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hub, "list_files", lambda *_, **__: ["README.md"])
+    monkeypatch.setattr(hub, "list_files", lambda *_, **__: {"README.md": 1})
     with pytest.raises(CustomizerError) as raised:
         hub.download(SOURCE, tmp_path, kind="dataset", missing=Reason.DATASET_NOT_FOUND, select=lambda _: [])
     assert raised.value.reason is Reason.DATASET_NOT_FOUND
