@@ -43,8 +43,11 @@ def download(storage: Storage, uri: str, folder: Path) -> Manifest:
     return manifest
 
 
-def check_uploads(storage: Storage, job: Job, model: Path, step: int) -> None:
-    """Compares what a training has left in S3 with what the plan expects of it: a checkpoint, and the weights."""
+def check_uploads(storage: Storage, job: Job, model: Path, step: int, *, beside: int) -> None:
+    """Compares what a training has left in S3 with what the plan expects of it: a checkpoint, and the weights.
+
+    `beside` is what a checkpoint may hold that is no number of the model: settings, random states, the tokenizer.
+    """
     document = json.loads((model / "config.json").read_text())
     shape, dtype = parse_shape(find_text_config(document)), parse_dtype(document)
     settings = job.automodel or job.unsloth
@@ -54,7 +57,7 @@ def check_uploads(storage: Storage, job: Job, model: Path, step: int) -> None:
     planned = estimate_uploads(shape, dtype, settings, device="cpu")
     checkpoint = measure(storage, f"{job.work_uri}/checkpoints/step-{step:08d}-a1/")
     weights = {key: size for key, size in measure(storage, f"{job.artifact_uri}/").items() if ".safetensors" in key}
-    assert sum(checkpoint.values()) == pytest.approx(planned.checkpoint_bytes, rel=0.25), checkpoint
+    assert 0 < sum(checkpoint.values()) - planned.checkpoint_bytes < beside, checkpoint
     assert sum(weights.values()) == pytest.approx(planned.artifact_bytes, rel=0.1), weights
 
 
