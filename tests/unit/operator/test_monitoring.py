@@ -38,7 +38,7 @@ RULES = {rule["alert"]: rule for group in read("rules.yaml")[0]["spec"]["groups"
 def series() -> dict[str, set[str]]:
     """Every series that the operator and rank 0 serve, with its labels."""
     operator = Metrics(Cache(), build_kinds(SETTINGS), lambda: 0)
-    server = ProgressServer(0, Training.begin(1, 10, None, datetime.now(UTC)))
+    server = ProgressServer(0, Training.begin(2, total_steps=10, resumed_from=3, now=datetime.now(UTC)))
     server.close()
     served: list[Metric] = [*operator.registry.collect(), *server._registry.collect()]
     known = {sample.name: set(sample.labels) for metric in served for sample in metric.samples}
