@@ -36,6 +36,8 @@ def test_good_data_are_counted_and_reported(storage: Storage, tmp_path: Path) ->
     assert json.loads(report)["dataset"]["training"]["samples"] == 64
     page = client(storage).get_object(Bucket="tests", Key="out/good.work/uid-of-good/preflight.html")["Body"].read()
     assert b"Tokens of a sample" in page
+    kept = client(storage).get_object(Bucket="tests", Key="out/good.work/uid-of-good/held-out.jsonl")["Body"].read()
+    assert len(kept.splitlines()) == 9
 
 
 def test_a_broken_record_is_named_by_file_line_and_field(storage: Storage, tmp_path: Path) -> None:

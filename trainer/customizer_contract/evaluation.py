@@ -19,8 +19,6 @@ class EvaluationInput(Model):
     """Tells versions, and times, apart: the same questions on another occasion are asked anew."""
     model: str
     uri: str = Field(pattern=S3_URI_PATTERN)
-    part: Literal["All", "Validation"] = "All"
-    """Validation: it is a folder of training data, of which the files count whose names say validation."""
     prompt_template: str | None = None
     """Two columns as `{column} {column}`; the last one is the expected answer."""
     metric: Metric

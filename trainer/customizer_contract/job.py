@@ -24,6 +24,9 @@ class ModelInput(Model):
     """Whether Python code that comes with the model may run."""
 
 
+HELD_OUT_FILE = "held-out.jsonl"
+"""Below a job's `work_uri`: validation records as they were written, for asking a served model."""
+
 PROMPT_TEMPLATE_PATTERN = r"^\s*\{[^{}]+\}\s*\{[^{}]+\}\s*$"
 """The names of two columns of the records, in braces."""
 

@@ -24,9 +24,8 @@ class Evaluation(Model):
     """Held-out questions that one server of each version is asked, once. status.evaluation has the score."""
 
     dataset: EvaluationDataset | None = None
-    """What is asked. Default: the validation set of the job in customizationJobRef, if it is in S3: what its
-    dataset.validation names, or the files of its training folder whose names say validation. Samples that the job
-    split off by chance cannot be asked: they are kept nowhere."""
+    """What is asked. Default: the validation records of the job in customizationJobRef, split off or not; its
+    preflight keeps up to 1000 of them beside the artifact."""
     prompt_template: str | None = Field(None, pattern=PROMPT_TEMPLATE_PATTERN, max_length=512)
     """Two columns as `{column} {column}`; the last one is the expected answer. Default: that of the job whose data it
     is, else prompt and completion."""

@@ -90,8 +90,6 @@ class ServingReason(StrEnum):
     """The served version has its score."""
     EVALUATING = "Evaluating"
     """A server is being asked spec.evaluation."""
-    EVALUATION_DATASET_MISSING = "EvaluationDatasetMissing"
-    """The job has no validation set in S3 that could be asked: name one in evaluation.dataset."""
     CANARY_STARTING = "CanaryStarting"
     """A server of the newest version is started that gets no requests."""
     CANARY_PROMOTED = "CanaryPromoted"

@@ -7,11 +7,13 @@ from pydantic import ValidationError
 
 from customizer_contract.errors import CATALOGUE
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
+from customizer_contract.job import HELD_OUT_FILE
 from customizer_contract.result import ArtifactReference
 from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_evaluation import Evaluation, EvaluationStatus
 from customizer_operator.api.serving_reasons import ServingReason
+from customizer_operator.objects.job_file import build_job_file
 from customizer_operator.objects.serving_sidecar import can_evaluate
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.pods import Pod
@@ -77,31 +79,27 @@ def find_question(observed: Observed, deployment: ModelDeployment, version: Vers
     """Says what a version is asked."""
     evaluation = deployment.spec.evaluation or Evaluation()
     if evaluation.dataset is not None:
-        return _build(evaluation, version, evaluation.dataset.s3.uri)
+        return _build(evaluation, version, evaluation.dataset.s3.uri, evaluation.prompt_template)
     found = find_followed_job(observed)
     if found is None:
         message = "The job whose validation set is to be asked is gone: name a held-out set in evaluation.dataset."
-        return Trouble(ServingReason.EVALUATION_DATASET_MISSING, message)
-    name = found["metadata"]["name"]
+        return Trouble(ServingReason.JOB_NOT_FOUND, message)
     try:
-        dataset = CustomizationJob.model_validate(found).spec.dataset
+        job = CustomizationJob.model_validate(found)
     except ValidationError as error:
+        name = found["metadata"]["name"]
         message = f"CustomizationJob {name} is not one that this operator understands: {error.errors()[0]['msg']}."
         return Trouble(ServingReason.INVALID_SPEC, message)
-    place = dataset.validation or dataset.training
-    if place.s3 is None:
-        message = f"The validation set of CustomizationJob {name} is not in S3: name a held-out set that is in "
-        return Trouble(ServingReason.EVALUATION_DATASET_MISSING, message + "evaluation.dataset.")
-    question = _build(evaluation, version, place.s3.uri, evaluation.prompt_template or dataset.prompt_template)
-    return question if dataset.validation is not None else question.model_copy(update={"part": "Validation"})
+    template = evaluation.prompt_template or job.spec.dataset.prompt_template
+    return _build(evaluation, version, f"{build_job_file(job).work_uri}/{HELD_OUT_FILE}", template)
 
 
-def _build(evaluation: Evaluation, version: Version, uri: str, template: str | None = None) -> EvaluationInput:
+def _build(evaluation: Evaluation, version: Version, uri: str, template: str | None) -> EvaluationInput:
     return EvaluationInput(
         occasion=version.digest,
         model=version.name,
         uri=uri,
-        prompt_template=template or evaluation.prompt_template,
+        prompt_template=template,
         metric=evaluation.metric,
         max_samples=evaluation.max_samples,
         max_tokens=evaluation.max_tokens,

@@ -120,38 +120,17 @@ def test_the_served_version_is_asked_once_and_by_one_server() -> None:
     assert "rollout" not in status
 
 
-@pytest.mark.parametrize(
-    ("dataset", "question", "reason"),
-    [
-        pytest.param(
-            {"validation": {"s3": {"uri": "s3://demo/val.jsonl"}}},
-            ("s3://demo/val.jsonl", "All", None),
-            None,
-            id="that the job names",
-        ),
-        pytest.param(
-            {"promptTemplate": "{q} {a}"},
-            ("s3://demo/data.jsonl", "Validation", "{q} {a}"),
-            None,
-            id="among its training data",
-        ),
-        pytest.param(
-            {"validation": {"persistentVolumeClaim": {"claimName": "data"}}},
-            None,
-            "EvaluationDatasetMissing",
-            id="that no server can reach",
-        ),
-    ],
-)
-def test_without_a_dataset_the_validation_set_is_asked(dataset: Object, question: object, reason: str | None) -> None:
+def test_without_a_dataset_the_validation_records_of_the_job_are_asked() -> None:
     world = served(evaluation={})
     assert world.job is not None
-    world.job["spec"]["dataset"] |= dataset
+    world.job["spec"]["dataset"]["promptTemplate"] = "{q} {a}"
     status = world.settle()
-    found = asked(world, "bot-0")
-    assert (found and (found.uri, found.part, found.prompt_template)) == question
-    assert condition(status, "Evaluated") == ("False", reason or "Evaluating")
+    question = asked(world, "bot-0")
+    assert question is not None
+    assert (question.uri, question.prompt_template) == ("s3://demo/out.work/cj-1/held-out.jsonl", "{q} {a}")
     assert condition(status, "Ready")[0] == "True"
+    world.job = None
+    assert condition(world.settle(), "Evaluated")[0] == "False"
 
 
 def test_the_first_version_is_served_at_once_where_there_is_no_bound() -> None:
@@ -376,6 +355,15 @@ def test_a_loser_is_not_served_even_where_nothing_else_is() -> None:
     world.remove(DEPLOYMENT, "bot")
     status = world.settle()
     assert (status["state"], find_selected(world), condition(status, "Stalled")[0]) == ("Failed", set(), "True")
+
+
+def test_a_candidate_is_tried_on_where_the_served_version_is_taken_away() -> None:
+    world = follow(build_served(), **{DIGEST: score(0.7)})
+    world.settle()
+    world.remove(DEPLOYMENT, "bot")
+    assert (world.settle()["state"], find_selected(world), has_canary(world)) == ("Starting", set(), True)
+    world.scores[NEXT_DIGEST] = score(0.1)
+    assert (world.settle()["state"], find_selected(world)) == ("Ready", {NEXT_DIGEST})
 
 
 def test_stopped_servers_have_no_canary() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from customizer_contract.artifact import MANIFEST_FILE
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.job import Job, ModelInput
+from customizer_contract.job import HELD_OUT_FILE, Job, ModelInput
 from customizer_contract.packing import PackedTraining
 from customizer_contract.result import ModelFacts, Result
 from customizer_contract.steps import count_steps, count_warmup
 from customizer_trainer.backends.choice import find_backend
+from customizer_trainer.datasets.held_out import render_held_out
 from customizer_trainer.datasets.page import render_page
 from customizer_trainer.datasets.problems import InvalidRecordsError
 from customizer_trainer.datasets.report import Report, build_report
@@ -63,6 +64,7 @@ def run(job: Job, workspace: Workspace) -> Result:
         *find_backend(job).warn_of_serving(job),
     ]
     put_report(job, output, build_report(prepared, dataset, facts, warnings))
+    output.put(join(job.work_uri, HELD_OUT_FILE), render_held_out(data, prepared, job.dataset.prompt_template))
     return Result(command="preflight", dataset=dataset, model=facts, warnings=warnings)
 
 

@@ -10,7 +10,7 @@ from customizer_contract.evaluation import EvaluationInput
 from customizer_contract.sources import S3Source
 from customizer_trainer.datasets.blocks import read_blocks
 from customizer_trainer.datasets.conversations import Conversation
-from customizer_trainer.datasets.files import EXPECTED, find_data, find_validation
+from customizer_trainer.datasets.files import EXPECTED, find_validation
 from customizer_trainer.datasets.formats import Example, Format, Parser, detect, read_columns
 from customizer_trainer.datasets.problems import Defect, Problems
 from customizer_trainer.datasets.prompts import Columns, Pair, parse_template
@@ -59,20 +59,9 @@ def find_question(example: Example) -> Question | None:
 def _fetch(evaluation: EvaluationInput, s3: S3, folder: Path) -> dict[str, Path]:
     def select(paths: Iterable[str]) -> list[str]:
         candidates = list(paths)
-        if evaluation.part == "Validation":
-            return find_data(candidates).validation
         return candidates if len(candidates) == 1 else find_validation(candidates)
 
-    try:
-        place = fetch_data(S3Source(uri=evaluation.uri), s3, folder, select)
-    except CustomizerError as error:
-        if error.reason == Reason.DATASET_NOT_FOUND and evaluation.part == "Validation":
-            message = (
-                f"{evaluation.uri}: no file there is for validation by its name, so the job has split its validation "
-                "samples off by chance: name a held-out set in evaluation.dataset."
-            )
-            raise CustomizerError(Reason.DATASET_NOT_FOUND, message) from error
-        raise
+    place = fetch_data(S3Source(uri=evaluation.uri), s3, folder, select)
     if place.is_file():
         return {place.name: place}
     found = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
