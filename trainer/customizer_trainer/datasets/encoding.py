@@ -3,13 +3,17 @@
 import re
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from customizer_trainer.datasets.conversations import Conversation
-from customizer_trainer.datasets.fast import Tokens
 from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.datasets.spans import Rendered, Span, find_assistant_spans
 from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
+from customizer_trainer.datasets.tokens import TokenLists, Tokens
 
 _GENERATION_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _ROLES_SHOWN = 12
@@ -45,37 +49,73 @@ class TemplateUnreadableError(Exception):
     """The chat template fails on this conversation, or does not let the assistant's words be told."""
 
 
-def encode_pairs(pairs: Sequence[Pair], encoder: TextEncoder, max_length: int) -> list[Sample | TooLong]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Tokens of prompts and completions, and how many of each prompt stay."""
+
+    prompts: TokenLists
+    completions: TokenLists
+    kept: npt.NDArray[np.int64]
+    """Tokens of each prompt that stay; negative where the pair cannot be shortened enough."""
+    marked: npt.NDArray[np.bool_]
+    """Whether the first token of each prompt marks the begin of the sequence, and stays."""
+
+    @property
+    def fit(self) -> npt.NDArray[np.bool_]:
+        """Whether each pair has become a sample."""
+        return self.kept >= 0
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each pair that fits."""
+        return self.kept + self.completions.lengths
+
+    @property
+    def lengths_before(self) -> npt.NDArray[np.int64]:
+        """Tokens of each pair before it was shortened."""
+        return self.prompts.lengths + self.completions.lengths
+
+    def samples(self) -> list[Sample | TooLong]:
+        """Returns the pairs as samples: all of a completion is learned."""
+        numbers = zip(self.kept.tolist(), self.marked.tolist(), self.lengths_before.tolist(), strict=True)
+        found: list[Sample | TooLong] = []
+        for prompt, completion, (kept, marked, before) in zip(
+            self.prompts.split(), self.completions.split(), numbers, strict=True
+        ):
+            if kept < 0:
+                found.append(TooLong(before))
+                continue
+            if 4 * kept < len(prompt):
+                head = 4 * marked
+                prompt = prompt[:head] + prompt[len(prompt) + head - 4 * kept :]
+            tokens = prompt + completion
+            found.append(Sample(tokens, ((kept, len(tokens) // 4),), before))
+        return found
+
+
+def encode_pairs(pairs: Sequence[Pair], encoder: TextEncoder, max_length: int) -> Pairs:
     """Encodes prompt/completion pairs; all of the completion is learned, and the end of the text after it.
 
     The two are tokenized apart, because a server tokenizes the prompt alone: so it sees the tokens that were trained.
     """
     prompts = encoder.encode_prompts([pair.prompt for pair in pairs])
     completions = encoder.encode([pair.completion for pair in pairs])
-    return [
-        fit_pair(prompt, completion + encoder.eos, max_length, encoder.bos)
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
+    return fit_pairs(prompts, replace(completions, after=encoder.eos), max_length, encoder.bos)
 
 
-def fit_pair(prompt: Tokens, completion: Tokens, max_length: int, bos: Tokens | None) -> Sample | TooLong:
-    """Cuts the start of the prompt until both fit; begin-of-sequence stays. At least one token of the prompt must."""
-    length = (len(prompt) + len(completion)) // 4
-    if length > max_length:
-        head = prompt[:4] if prompt[:4] == bos else b""
-        room = max_length - (len(completion) + len(head)) // 4
-        if room < 1:
-            return TooLong(length)
-        prompt = head + prompt[-4 * room :]
-    tokens = prompt + completion
-    return Sample(tokens, ((len(prompt) // 4, len(tokens) // 4),), length)
+def fit_pairs(prompts: TokenLists, completions: TokenLists, max_length: int, bos: Tokens | None) -> Pairs:
+    """Cuts the starts of prompts until pairs fit; begin-of-sequence stays. At least one token of a prompt must."""
+    marked = prompts.begin_with(bos)
+    room = max_length - completions.lengths - marked
+    shortened = np.where(room < 1, -1, room + marked)
+    whole = prompts.lengths + completions.lengths <= max_length
+    return Pairs(prompts, completions, np.where(whole, prompts.lengths, shortened), marked)
 
 
 def encode_texts(texts: Sequence[str], encoder: TextEncoder, max_length: int) -> list[Sample | TooLong]:
     """Encodes plain texts; all is learned, and the end after it. A longer one keeps its start, without the end."""
     samples: list[Sample | TooLong] = []
-    for tokens in encoder.encode_prompts(texts):
-        whole = tokens + encoder.eos
+    for whole in replace(encoder.encode_prompts(texts), after=encoder.eos).split():
         kept = whole[: 4 * max_length]
         samples.append(Sample(kept, ((0, len(kept) // 4),), len(whole) // 4))
     return samples

@@ -1,11 +1,15 @@
 """Texts to tokens with a model's tokenizer, the fast way where it is exact."""
 
-from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from customizer_trainer.datasets.fast import FastTokenizer, Tokens, find_fast
+from customizer_trainer.datasets.fast import FastTokenizer, find_fast
 from customizer_trainer.datasets.spans import Span
+from customizer_trainer.datasets.tokens import TokenLists, Tokens, join_tokens, pack_ids
+
+_BATCH = 512
+"""Texts that the model's own tokenizer encodes at once."""
 
 
 class Tokenizer(Protocol):
@@ -31,8 +35,8 @@ class TextEncoder:
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end-of-sequence token")
         self.tokenizer = tokenizer
-        self.eos = _pack([tokenizer.eos_token_id])
-        self.bos = None if tokenizer.bos_token_id is None else _pack([tokenizer.bos_token_id])
+        self.eos = pack_ids([tokenizer.eos_token_id])
+        self.bos = None if tokenizer.bos_token_id is None else pack_ids([tokenizer.bos_token_id])
         self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if self._backend is not None:
             self._backend.no_truncation()
@@ -40,21 +44,23 @@ class TextEncoder:
         self._before, self._closes = self._find_marks()
         self._quick: FastTokenizer | None = find_fast(self._backend) if fast and self._backend is not None else None
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+    def encode(self, texts: Sequence[str]) -> TokenLists:
         """Returns the tokens of texts, begin and end not marked."""
-        if self._quick is None:
-            return self._encode(texts)
-        found = self._quick.encode(texts)
+        quick = self._quick
+        if quick is None:
+            return join_tokens(self._encode(texts))
+        if (all_ := quick.encode_all(texts)) is not None:
+            return all_
+        found = quick.encode(texts)
         rest = iter(self._encode([text for text, tokens in zip(texts, found, strict=True) if tokens is None]))
-        return [next(rest) if tokens is None else tokens for tokens in found]
+        return join_tokens([next(rest) if tokens is None else tokens for tokens in found])
 
-    def encode_prompts(self, texts: Sequence[str]) -> list[Tokens]:
+    def encode_prompts(self, texts: Sequence[str]) -> TokenLists:
         """Returns the tokens of texts as a server sees them, that is, with their begin marked; but they go on."""
-        before = self._before
-        if before is not None:
-            return [before + tokens for tokens in self.encode(texts)] if before else self.encode(texts)
-        encoded = [_pack(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
-        return [tokens[:-4] if self._closes else tokens for tokens in encoded]
+        if self._before is not None:
+            return replace(self.encode(texts), before=self._before)
+        encoded = [pack_ids(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
+        return join_tokens([tokens[:-4] if self._closes else tokens for tokens in encoded])
 
     def encode_spans(self, text: str, spans: Sequence[Span]) -> tuple[Tokens, list[Span]] | None:
         """Returns tokens and stretches of tokens for spans of characters, where the fast form tells; else None."""
@@ -64,8 +70,13 @@ class TextEncoder:
         if not texts:
             return []
         if self._backend is None:
-            return [_pack(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-        return [_pack(found.ids) for found in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+            return [pack_ids(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+        # What it returns of a text is large, so that no more is asked for than keeps its threads busy.
+        return [
+            pack_ids(found.ids)
+            for start in range(0, len(texts), _BATCH)
+            for found in self._backend.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
+        ]
 
     def _find_marks(self) -> tuple[Tokens | None, bool]:
         """Returns what the tokenizer puts before each text, None if that is not all, and whether it closes texts."""
@@ -75,8 +86,4 @@ class TextEncoder:
         if closes:
             del marked[-1]
         before = marked[: len(marked) - len(bare)]
-        return (_pack(before) if marked == before + bare else None), closes
-
-
-def _pack(ids: Sequence[int]) -> Tokens:
-    return array("i", ids).tobytes()
+        return (pack_ids(before) if marked == before + bare else None), closes

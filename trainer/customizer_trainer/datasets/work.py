@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import islice
 from multiprocessing import get_context
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from customizer_trainer.datasets.blocks import Block
 from customizer_trainer.datasets.conversations import Conversation
 from customizer_trainer.datasets.encoding import (
+    Pairs,
     Sample,
     TemplateUnreadableError,
     TooLong,
@@ -28,9 +28,6 @@ from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.datasets.records import read_records
 from customizer_trainer.datasets.store import MEASURES
 from customizer_trainer.datasets.tokenizing import TextEncoder
-
-_BATCH = 512
-"""Examples tokenized at once: enough to keep the tokenizer's threads busy, little enough to stay small."""
 
 _AHEAD = 2
 """Blocks for each process that wait or are worked on."""
@@ -73,27 +70,28 @@ class Work:
     def encode(self, source: FileBlock) -> Encoded:
         """Checks and encodes the records of a block."""
         result = Encoded()
-        samples: list[tuple[int, int, Sample]] = []
-        examples = self._examples(source, result)
-        while batch := list(islice(examples, _BATCH)):
-            found = self._encode(source, [example for _, example in batch], [number for number, _ in batch], result)
-            for (number, example), sample in zip(batch, found, strict=True):
-                if sample is None:
-                    continue
-                if isinstance(sample, TooLong) or all(start == end for start, end in sample.learned):
-                    result.dropped += 1
-                else:
-                    samples.append((number, _digest(example), sample))
-        result.measures = np.array(
-            [
-                (digest, source.index, number, len(sample.tokens) // 4, sample.length_before)
-                for number, digest, sample in samples
-            ],
-            dtype=MEASURES,
-        )
+        examples = list(self._examples(source, result))
+        if self.encoder is None or not examples:
+            return result
+        found = self._encode(source, examples, self.encoder, result)
+        table = np.empty(len(examples), dtype=MEASURES)
+        table["digest"] = np.frombuffer(b"".join([_digest(example) for _, example in examples]), dtype=np.uint64)
+        table["file"] = source.index
+        table["number"] = [number for number, _ in examples]
+        if isinstance(found, Pairs):
+            fit, table["length"], table["before"] = found.fit, found.lengths, found.lengths_before
+            result.dropped = len(examples) - int(fit.sum())
+        else:
+            fit = np.array([isinstance(sample, Sample) and _teaches(sample) for sample in found])
+            table["length"] = [len(sample.tokens) // 4 if isinstance(sample, Sample) else 0 for sample in found]
+            table["before"] = [0 if sample is None else sample.length_before for sample in found]
+            result.dropped = sum(sample is not None for sample in found) - int(fit.sum())
+        result.measures = table[fit]
         if self.with_tokens:
-            result.tokens = b"".join(sample.tokens for _, _, sample in samples)
-            result.learned = _flags([sample for _, _, sample in samples])
+            samples = found.samples() if isinstance(found, Pairs) else found
+            kept = [sample for sample, fits in zip(samples, fit, strict=True) if fits and isinstance(sample, Sample)]
+            result.tokens = b"".join([sample.tokens for sample in kept])
+            result.learned = _flags(kept)
         return result
 
     def _examples(self, source: FileBlock, result: Encoded) -> Iterator[tuple[int, Example]]:
@@ -110,19 +108,17 @@ class Work:
                 yield record.number, found
 
     def _encode(
-        self, source: FileBlock, examples: Sequence[Example], numbers: Sequence[int], result: Encoded
-    ) -> Sequence[Sample | TooLong | None]:
-        encoder = self.encoder
-        if encoder is None:
-            return [None] * len(examples)
-        pairs = [example for example in examples if isinstance(example, Pair)]
+        self, source: FileBlock, examples: Sequence[tuple[int, Example]], encoder: TextEncoder, result: Encoded
+    ) -> Pairs | list[Sample | TooLong] | list[Sample | TooLong | None]:
+        """Encodes examples, which all are of one kind; None of one that the chat template refuses."""
+        pairs = [example for _, example in examples if isinstance(example, Pair)]
         if pairs:
             return encode_pairs(pairs, encoder, self.max_length)
-        texts = [example.text for example in examples if isinstance(example, Text)]
+        texts = [example.text for _, example in examples if isinstance(example, Text)]
         if texts:
             return encode_texts(texts, encoder, self.max_length)
         found: list[Sample | TooLong | None] = []
-        for number, example in zip(numbers, examples, strict=True):
+        for number, example in examples:
             if isinstance(example, Conversation):
                 try:
                     sample, last_turn_only = encode_conversation(example, encoder, self.max_length)
@@ -167,7 +163,7 @@ def _encode(source: FileBlock) -> Encoded:
     return _adopted[-1].encode(source)
 
 
-def _digest(example: Example) -> int:
+def _digest(example: Example) -> bytes:
     """Returns a digest of what is trained of a record, so that exact duplicates are found without keeping them."""
     match example:
         case Pair():
@@ -176,7 +172,11 @@ def _digest(example: Example) -> int:
             text = example.text
         case Conversation():
             text = json.dumps([example.messages, example.tools], sort_keys=True)
-    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def _teaches(sample: Sample) -> bool:
+    return any(start < end for start, end in sample.learned)
 
 
 def _flags(samples: Sequence[Sample]) -> bytes:

@@ -2,6 +2,7 @@
 
 import copy
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from customizer_trainer.datasets.encoding import (
     TooLong,
     encode_conversation,
     encode_pairs,
-    fit_pair,
+    fit_pairs,
     has_generation_markers,
     list_shorter,
     mask_tokens,
 )
 from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
+from customizer_trainer.datasets.tokens import join_tokens
 
 BOS = 1
 
@@ -49,7 +51,12 @@ FITS: dict[str, tuple[list[int], list[int], int, Sample | TooLong]] = {
 
 @pytest.mark.parametrize(("prompt", "completion", "limit", "expected"), FITS.values(), ids=FITS.keys())
 def test_pairs_are_shortened(prompt: list[int], completion: list[int], limit: int, expected: Sample | TooLong) -> None:
-    assert fit_pair(tokens(*prompt), tokens(*completion), limit, tokens(BOS)) == expected
+    pairs = fit_pairs(join_tokens([tokens(*prompt)]), join_tokens([tokens(*completion)]), limit, tokens(BOS))
+    assert pairs.samples() == [expected]
+    assert pairs.lengths_before.tolist() == [expected.length_before]
+    assert pairs.fit.tolist() == [isinstance(expected, Sample)]
+    if isinstance(expected, Sample):
+        assert pairs.lengths.tolist() == [len(expected.ids)]
 
 
 @pytest.fixture(params=[False, True], ids=["tokenizer", "fast"])
@@ -61,7 +68,7 @@ def encoder(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> TextEncoder
 def test_a_pair_is_the_tokens_that_a_server_sees_then_the_completion_and_the_end(
     tokenizer: Tokenizer, encoder: TextEncoder
 ) -> None:
-    (sample,) = encode_pairs([Pair("The capital of Peru is", " Lima")], encoder, 64)
+    (sample,) = encode_pairs([Pair("The capital of Peru is", " Lima")], encoder, 64).samples()
     assert isinstance(sample, Sample)
     prompt = tokenizer("The capital of Peru is")["input_ids"]
     assert sample.ids[: len(prompt)] == prompt
@@ -183,3 +190,13 @@ def test_tokens_are_marked(
     offsets: list[tuple[int, int]], spans: list[tuple[int, int]], expected: list[tuple[int, int]]
 ) -> None:
     assert mask_tokens(offsets, spans) == expected
+
+
+def test_the_token_that_begins_a_text_is_known_wherever_it_comes_from() -> None:
+    lists = join_tokens([tokens(BOS, 5), tokens(), tokens(5)])
+    assert lists.begin_with(tokens(BOS)).tolist() == [True, False, False]
+    assert lists.begin_with(None).tolist() == [False, False, False]
+    marked = replace(lists, before=tokens(BOS), after=tokens(9))
+    assert marked.begin_with(tokens(BOS)).tolist() == [True, True, True]
+    assert marked.split() == [tokens(BOS, BOS, 5, 9), tokens(BOS, 9), tokens(BOS, 5, 9)]
+    assert marked.lengths.tolist() == [4, 2, 3]

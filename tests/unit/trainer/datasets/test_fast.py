@@ -136,4 +136,5 @@ def test_a_tokenizer_that_drops_what_it_does_not_match_is_read_alike_or_left_alo
 
 def test_mixed_texts_keep_their_order(tokenizer: Tokenizer) -> None:
     texts = ["plain", "\ue000 of one's own", "", "again", "한국", "e\u0301"]
-    assert TextEncoder(tokenizer, fast=True).encode(texts) == TextEncoder(tokenizer, fast=False).encode(texts)
+    fast, exact = (TextEncoder(tokenizer, fast=fast).encode(texts).split() for fast in (True, False))
+    assert fast == exact

@@ -55,7 +55,7 @@ def rows(*parts: tuple[str, bool]) -> list[tuple[str, bool]]:
 
 
 def test_prompt_and_completion(encoder: TextEncoder) -> None:
-    (sample,) = encode_pairs([Pair("2+2=", "4")], encoder, 64)
+    (sample,) = encode_pairs([Pair("2+2=", "4")], encoder, 64).samples()
     assert table(sample, encoder) == [
         ("2", READ),
         ("+", READ),
@@ -67,7 +67,7 @@ def test_prompt_and_completion(encoder: TextEncoder) -> None:
 
 
 def test_a_shortened_prompt_and_its_whole_completion(encoder: TextEncoder) -> None:
-    (sample,) = encode_pairs([Pair("so 2+2=", "4")], encoder, 4)
+    (sample,) = encode_pairs([Pair("so 2+2=", "4")], encoder, 4).samples()
     assert table(sample, encoder) == [("2", READ), ("=", READ), ("4", LEARNED), ("<|im_end|>", LEARNED)]
 
 

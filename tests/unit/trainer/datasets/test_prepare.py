@@ -1,5 +1,6 @@
 import json
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,25 @@ def test_the_digest_follows_the_content(tmp_path: Path, tokenizer: Tokenizer) ->
         prepared = prepare(Data({"a.jsonl": path}, {}), lambda _: tokenizer, how(), tmp_path / f"samples-{number}")
         digests.add(prepared.facts.digest)
     assert len(digests) == 2
+
+
+LENGTHS = (8, 12, 16, 64)
+
+
+@pytest.mark.parametrize("max_length", LENGTHS)
+def test_what_is_counted_is_what_is_stored(tmp_path: Path, tokenizer: Tokenizer, max_length: int) -> None:
+    records = [{"prompt": "word " * (number % 9 + 1), "completion": "yes " * (number % 5 + 1)} for number in range(60)]
+    data = Data({"a.jsonl": write(tmp_path / "a.jsonl", records)}, {})
+    counted, stored = (
+        prepare(
+            data, lambda _: tokenizer, replace(how(max_length), with_tokens=with_tokens), tmp_path / str(with_tokens)
+        )
+        for with_tokens in (False, True)
+    )
+    assert counted.facts == stored.facts
+    store = SampleStore(tmp_path / "True" / "store")
+    measures = [np.fromfile(tmp_path / name / "store" / "measures", dtype=MEASURES) for name in ("True", "False")]
+    assert np.array_equal(*measures)
+    assert len(store) == stored.facts.training.samples + stored.facts.validation.samples
+    assert [len(store.tokens(number)) for number in range(len(store))] == store.lengths.tolist()
+    assert max(store.lengths) <= max_length
