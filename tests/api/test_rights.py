@@ -16,7 +16,7 @@ import yaml
 from customizer_operator.apiserver import ApiError
 from customizer_operator.main import Operator
 from customizer_operator.objects.images import Images
-from customizer_operator.plan.plan import Key
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key
 from customizer_operator.settings import Settings
 from tests.api.conftest import ROOT, write_kubeconfig
 from tests.api.control_plane import ApiRefusedError, ControlPlane
@@ -129,6 +129,16 @@ class Life:
         """Learns of all that has changed, and looks a few times at an object."""
         assert asyncio.run(self._operator._refresh())
         self.look_blindly(name, plural)
+
+    def hear_of(self, plural: str) -> None:
+        """Learns of one kind alone."""
+        [resource] = [resource for resource in self._operator.resources if resource.plural == plural]
+        assert self._operator._cluster.refresh(resource, self.world.namespace) is not None
+
+    def knows(self, name: str) -> str | None:
+        """Returns the uid of a job that the cache has."""
+        found = self._operator._cache.get(CUSTOMIZATION_JOB, self.world.namespace, name)
+        return None if found is None else str(found["metadata"]["uid"])
 
     def look_blindly(self, name: str, plural: str = JOBS) -> None:
         """Looks without learning of anything before."""

@@ -1,9 +1,12 @@
 """An apiserver that refuses, falls silent and drops its watches: a job lives through it all the same."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.api.conftest import Operator
+from tests.api.control_plane import ControlPlane
 from tests.api.proxy import Proxy, Request
+from tests.api.test_rights import Life
 from tests.api.world import World
 from tests.support import samples
 
@@ -50,3 +53,25 @@ def test_a_job_completes_though_every_first_request_is_refused_and_the_apiserver
     assert operator.is_running()
     assert len(world.all("pytorchjobs")) == 1
     assert {409, 429} <= set(moody.refused.values())
+
+
+def test_an_object_that_went_or_changed_unseen_is_found_out_by_the_write_that_comes_too_late(
+    world: World, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    life = Life(control_plane, world, tmp_path)
+    for name in ("changed", "gone", "again"):
+        world.create("customizationjobs", samples.job(name))
+        life.look(name)
+    world.patch("customizationjobs", "changed", {"spec": {"suspend": True}})
+    for name in ("gone", "again"):
+        world.delete("customizationjobs", name)
+    made = world.create("customizationjobs", samples.job("again"))
+    for name in ("changed", "gone", "again"):
+        world.pass_preflight(name, samples.passed())  # so that there is something to write
+    life.hear_of("pods")
+    for name in ("changed", "gone", "again"):
+        life.look_blindly(name)
+    status = (world.get("customizationjobs", "changed") or {})["status"]
+    assert (status["observedGeneration"], status["state"]) == (2, "Suspended")
+    assert life.knows("gone") is None
+    assert life.knows("again") == made["metadata"]["uid"]

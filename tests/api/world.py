@@ -76,6 +76,11 @@ class World:
         path = self._path(plural, name) + subresource
         return dict(self.plane.call("PATCH", path, patch, "application/merge-patch+json"))
 
+    def apply(self, plural: str, item: Object, manager: str) -> Object:
+        """Applies an object on the server side; raises for a conflict with another manager."""
+        path = f"{self._path(plural, item['metadata']['name'])}?fieldManager={manager}&fieldValidation=Strict"
+        return dict(self.plane.call("PATCH", path, item, "application/apply-patch+yaml"))
+
     def delete(self, plural: str, name: str) -> None:
         """Deletes an object at once."""
         self.plane.call("DELETE", f"{self._path(plural, name)}?gracePeriodSeconds=0&propagationPolicy=Background")
