@@ -1,7 +1,6 @@
 """Wires kopf to the loop: watches become keys, keys become decisions, decisions become writes."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
@@ -213,8 +212,8 @@ def build_registry(operator: Operator) -> kopf.OperatorRegistry:
     async def stop(**_: Any) -> None:
         for task in background:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # Not what it has come to: one that has failed must not hold up the end.
+            await asyncio.wait([task])
 
     @kopf.on.probe(registry=registry, id="reconciler")
     async def probe(**_: Any) -> str:

@@ -165,7 +165,7 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.wfile.write(body)
 
             def _hand_on(self, response: http.client.HTTPResponse) -> None:
-                self.send_response(response.status)
+                self.send_response_only(response.status)
                 for key, value in response.getheaders():
                     if key.lower() not in _HOP_BY_HOP:
                         self.send_header(key, value)

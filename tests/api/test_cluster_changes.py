@@ -12,6 +12,7 @@ import yaml
 
 from tests.api.conftest import ROOT, Operator
 from tests.api.control_plane import ApiRefusedError, ControlPlane
+from tests.api.test_rights import Right, read_requests
 from tests.api.world import Object, World
 from tests.support import samples
 
@@ -146,7 +147,13 @@ def test_objects_outlive_an_upgrade_and_the_operator_lives_with_crds_of_the_rele
 def test_a_field_of_a_later_release_fails_the_job_that_has_it_and_no_other(
     world: World, operator: Operator, control_plane: ControlPlane
 ) -> None:
+    world.create("customizationjobs", samples.job("before"))
+    world.wait("preflight", lambda: world.get("jobs", "before-preflight"))
+    told = control_plane.audit.stat().st_size
     apply(control_plane, [make_later(crd) for crd in read_crds()])
+    watch = Right("watch", "customizer.dev", "customizationjobs")
+    # Watches from before go on for a while, and leave out what the CRD did not have then.
+    world.wait("a new watch", lambda: watch in {request.right for request in read_requests(control_plane.audit, told)})
     world.wait("the field", lambda: _is_taken(world, samples.job("later", tempo="presto")))
     condition = world.wait_for_condition("later", "Failed", reason="InvalidSpec")
     assert "tempo" in condition["message"]

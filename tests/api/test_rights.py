@@ -100,15 +100,14 @@ def read_rights() -> list[tuple[int, Right]]:
 
 def read_requests(log: Path, offset: int) -> Iterator[Request]:
     """Yields what the operator was allowed to ask since the log had that length."""
-    with log.open() as lines:
-        lines.seek(offset)
-        for event in map(json.loads, lines):
-            target = event.get("objectRef", {})
-            if "resource" not in target or event["annotations"].get("authorization.k8s.io/decision") != "allow":
-                continue
-            name = "/".join(filter(None, (target["resource"], target.get("subresource"))))
-            right = Right(event["verb"], target.get("apiGroup", ""), name)
-            yield Request(right, event["requestURI"], event.get("requestObject"))
+    whole, _, _ = log.read_bytes()[offset:].rpartition(b"\n")  # the last line may be on its way
+    for event in map(json.loads, whole.splitlines()):
+        target = event.get("objectRef", {})
+        if "resource" not in target or event["annotations"].get("authorization.k8s.io/decision") != "allow":
+            continue
+        name = "/".join(filter(None, (target["resource"], target.get("subresource"))))
+        right = Right(event["verb"], target.get("apiGroup", ""), name)
+        yield Request(right, event["requestURI"], event.get("requestObject"))
 
 
 class Life:

@@ -89,7 +89,11 @@ def test_the_apiserver_s_clock_counts_when_the_own_one_is_another(server: Server
     assert api.now() == NOON - 2 * HOUR
 
 
-@pytest.mark.parametrize("date", [NOON - timedelta(seconds=2), "yesterday"], ids=["a little off", "no date"])
+@pytest.mark.parametrize(
+    "date",
+    [NOON - timedelta(seconds=2), "yesterday", ", ".join(["Wed, 25 Nov 2026 10:00:00 GMT"] * 2)],
+    ids=["a little off", "no date", "the dates of a proxy and of the apiserver"],
+)
 def test_what_is_no_difference_changes_nothing(server: Server, kubeconfig: Path, date: datetime | str) -> None:
     server.date = date
     api = ApiServer(kubeconfig, lambda: NOON)
