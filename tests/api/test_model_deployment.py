@@ -87,6 +87,15 @@ NVIDIA: Object = {"backend": "NIMService", **runtime(type="MultiLLM", image="reg
         (canary(minimumScore=1.5), "should be less than or equal to 1"),
         (canary(metric="Loss", minimumScore=0.5), "a loss is better the lower: give rollout.maximumLoss"),
         (canary(maximumLoss=2.5), "maximumLoss goes with evaluation.metric Loss"),
+        ({"weights": "Direct"}, "only a NIM of generation V2 reads s3:// itself"),
+        (
+            {"weights": "Direct", **runtime(type="MultiLLM", lora={})},
+            "cache and runtime.lora need the weights",
+        ),
+        (
+            {"weights": "Direct", **runtime(type="MultiLLM"), "model": {"huggingFace": {"repo": "a/b"}}},
+            "reads weights by itself from S3 alone",
+        ),
         ({"backend": "NIMService"}, "a NIMService runs NIMs of generation V1 or V2"),
         ({**NVIDIA, "probe": {"prompt": "a"}}, "have no room for probe, evaluation"),
         ({**NVIDIA, **runtime(type="MultiLLM", lora={})}, "have no room for probe, evaluation"),

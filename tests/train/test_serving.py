@@ -216,6 +216,24 @@ def test_what_differs_from_the_manifest_is_refused(
     assert not (tmp_path / "adapters" / "tickets" / "adapter_model.safetensors").exists()
 
 
+def test_weights_that_a_server_reads_by_itself_are_compared_where_they_are(
+    storage: Storage, published: str, model: Path, tmp_path: Path
+) -> None:
+    publish(storage, published, model, type="model", adapter=None)
+    serving = build_serving(storage, artifact={"uri": published}, direct=True)
+    assert verify.run(serving).artifact is not None
+    assert stage.run(serving, tmp_path).artifact is not None
+    assert list(tmp_path.iterdir()) == []
+    put(storage, f"{published}/adapter_model.safetensors", WEIGHTS[::-1])
+    with pytest.raises(CustomizerError, match=r"adapter_model\.safetensors: size or sha256 differ"):
+        stage.run(serving, tmp_path)
+    put(storage, f"{published}/model-00002.safetensors", b"foreign")
+    for command in (lambda: verify.run(serving), lambda: stage.run(serving, tmp_path)):
+        with pytest.raises(CustomizerError, match=r"model-00002\.safetensors is not in the manifest") as refusal:
+            command()
+        assert refusal.value.reason == Reason.ARTIFACT_INVALID
+
+
 def test_a_missing_file_is_named(storage: Storage, published: str) -> None:
     key = f"{published.removeprefix('s3://tests/')}/adapter_model.safetensors"
     client(storage).delete_object(Bucket="tests", Key=key)

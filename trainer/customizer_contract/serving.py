@@ -61,6 +61,8 @@ class Serving(Model):
     """Whether the server brings the base model of an adapter by itself; then it is neither looked for nor staged."""
     cached: bool = False
     """Whether full weights are staged into `paths.MODEL_CACHE`, which other servers share."""
+    direct: bool = False
+    """Whether the server reads full weights from S3 itself: `stage` compares them there and brings nothing."""
     storage: ObjectStorage = ObjectStorage()
     sidecar: SidecarInput | None = None
     """None: the server stands alone."""

@@ -29,6 +29,7 @@ from customizer_operator.api.model_evaluation import (
 from customizer_operator.api.model_probe import Probe, ProbeStatus
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
+from customizer_operator.api.model_weights import DIRECT_SOURCES, WEIGHT_RULES, Weights
 
 State = Literal["Waiting", "Verifying", "Starting", "Ready", "Updating", "Stopped", "Degraded", "Failed"]
 
@@ -115,6 +116,10 @@ class ServingSettings(Placement):
     """How the servers are spread over nodes and zones."""
     resources: Resources | None = None
     """CPU and memory of a server. GPUs are added by the operator."""
+    weights: Weights = "Staged"
+    """Staged: brought to the server's disk and compared with the manifest there. Direct: a NIM of generation V2 reads
+    full weights from S3 itself; they are compared with the manifest in S3 before each server starts, and whoever may
+    write to the bucket could change them just after that."""
     cache: WeightCache | None = None
     """Where the weights are kept. Default: each server downloads them to its node's disk."""
     gpu_resource: GpuResource = "nvidia.com/gpu"
@@ -132,7 +137,7 @@ class ServingSettings(Placement):
     network_policy: NetworkPolicy | None = None
     """Shuts the servers off from everybody who is not named. Default: the namespace's own policies alone."""
 
-    cel_rules: ClassVar[tuple[CelRule, ...]] = (*EVALUATION_RULES, *BACKEND_RULES)
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (*EVALUATION_RULES, *BACKEND_RULES, *WEIGHT_RULES)
 
 
 class ModelDeploymentSpec(ServingSettings):
@@ -154,6 +159,7 @@ class ModelDeploymentSpec(ServingSettings):
             "name what is asked in evaluation.dataset: only a customizationJobRef leads to a validation set",
         ),
         FIXED_BACKEND,
+        DIRECT_SOURCES,
         CelRule(
             "self.backend != 'NIMService' || (!has(self.model.persistentVolumeClaim) && (!has(self.model.artifact) || "
             "!has(self.model.artifact.baseModel) || !has(self.model.artifact.baseModel.persistentVolumeClaim)))",

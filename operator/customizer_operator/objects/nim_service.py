@@ -63,7 +63,7 @@ def _build_spec(deployment: ModelDeployment, access: Access, engine: Engine, io_
     probe: Object = {"ready": engine.ready, "live": engine.live}
     return {
         "image": _pull(image, spec),
-        "env": build_server_environment(spec.runtime, engine),
+        "env": build_server_environment(spec, access, engine),
         "storage": {
             "emptyDir": {},
             **({"sharedMemorySizeLimit": spec.shared_memory} if spec.shared_memory is not None else {}),

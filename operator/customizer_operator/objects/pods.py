@@ -45,14 +45,26 @@ def build_environment(storage: ObjectStorage, token: SecretKeyReference | None) 
         {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108
         {"name": "USER", "value": "customizer"},
     ]
-    if storage.credentials_secret_ref is not None:
-        secret = storage.credentials_secret_ref.name
-        environment += [
-            build_secret_variable(name, secret, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        ]
+    environment += _build_credentials(storage)
     if token is not None:
         environment.append(build_secret_variable("HF_TOKEN", token.name, token.key))
     return environment
+
+
+def build_store_environment(storage: ObjectStorage) -> list[Object]:
+    """What a server that reads S3 by itself must know of it."""
+    endpoint = storage.endpoint_url
+    return [
+        {"name": "AWS_REGION", "value": storage.region},
+        *([] if endpoint is None else [{"name": "AWS_ENDPOINT_URL", "value": endpoint}]),
+        *_build_credentials(storage),
+    ]
+
+
+def _build_credentials(storage: ObjectStorage) -> list[Object]:
+    secret = storage.credentials_secret_ref
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return [] if secret is None else [build_secret_variable(name, secret.name, name) for name in names]
 
 
 def build_secret_variable(variable: str, secret: str, key: str) -> Object:

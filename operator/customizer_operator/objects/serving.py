@@ -7,7 +7,7 @@ from customizer_contract.paths import CHAT_TEMPLATE, MODEL_CACHE, MODEL_STORE
 from customizer_contract.serving import Serving
 from customizer_operator.api.base import GROUP, Object
 from customizer_operator.api.common import Resources
-from customizer_operator.api.model_deployment import ModelDeployment, WeightCache
+from customizer_operator.api.model_deployment import ModelDeployment, ModelDeploymentSpec, WeightCache
 from customizer_operator.api.model_runtime import PORT, Runtime
 from customizer_operator.objects.pods import (
     build_claim_mounts,
@@ -18,6 +18,7 @@ from customizer_operator.objects.pods import (
     build_resources,
     build_shared_memory_mount,
     build_shared_memory_volume,
+    build_store_environment,
     build_tmp_mount,
     build_tmp_volume,
 )
@@ -169,7 +170,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "image": image,
         "imagePullPolicy": spec.image_pull_policy,
         **({"args": engine.arguments} if engine.arguments else {}),
-        "env": build_server_environment(spec.runtime, engine),
+        "env": build_server_environment(spec, access, engine),
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         # Half an hour: large weights load for many minutes, and a server that is not up yet must not be killed.
         "startupProbe": build_server_probe(engine.ready, period=10, failures=180),
@@ -223,13 +224,16 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
     return {**pod, "topologySpreadConstraints": spread}
 
 
-def build_server_environment(runtime: Runtime, engine: Engine) -> list[Object]:
-    """Environment of the server; secrets by reference."""
+def build_server_environment(spec: ModelDeploymentSpec, access: Access, engine: Engine) -> list[Object]:
+    """Environment of the server; secrets by reference, and the user's variables win."""
+    chosen = {entry.name for entry in spec.runtime.env or ()}
+    store = build_store_environment(access.storage) if spec.weights == "Direct" else []
     return [
         *({"name": name, "value": value} for name, value in sorted(engine.variables.items())),
-        *_build_licence(runtime),
-        *build_key(runtime),
-        *(entry.model_dump(by_alias=True, exclude_none=True) for entry in runtime.env or []),
+        *_build_licence(spec.runtime),
+        *build_key(spec.runtime),
+        *(entry for entry in store if entry["name"] not in chosen),
+        *(entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.runtime.env or []),
     ]
 
 

@@ -40,6 +40,8 @@ class Weights:
     trust_remote_code: bool = False
     base_in_image: bool = False
     """Whether the server brings the base model of the adapter by itself."""
+    address: str | None = None
+    """Where in S3 the server reads the full weights by itself; None if they lie in the model store."""
 
     @property
     def main_name(self) -> str:
@@ -192,7 +194,7 @@ def _v1_model(runtime: Runtime, weights: Weights) -> dict[str, str]:
 
 def _v2(runtime: Runtime, weights: Weights) -> dict[str, str]:
     options = [*_engine_options(runtime, weights), *(runtime.args or [])]
-    variables = {"NIM_MODEL_PATH": str(SERVED_MODEL)}
+    variables = {"NIM_MODEL_PATH": weights.address or str(SERVED_MODEL)}
     return variables | ({"NIM_PASSTHROUGH_ARGS": shlex.join(options)} if options else {})
 
 

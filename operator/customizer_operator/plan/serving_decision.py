@@ -112,6 +112,9 @@ def _serve(
     limit = find_limit(deployment, target, image)
     if limit is not None:
         return _keep(status, limit)
+    if weights.base_name is not None and weights.address is not None:
+        message = f"{weights.name} is an adapter, whose base must lie on the server's disk: set weights to Staged."
+        return _keep(status, Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, message, stalled=True))
     present = observed.named(DEPLOYMENT, deployment.metadata.name)
     serving = target.pin(artifact).model_copy(update={"sidecar": build_sidecar_input(deployment, image, weights)})
     if deployment.spec.backend == "NIMService":

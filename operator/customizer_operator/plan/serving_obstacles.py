@@ -9,7 +9,7 @@ from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.names import is_owned_by
 from customizer_operator.objects.serving_canary import canary_name
-from customizer_operator.objects.serving_engine import find_contradiction
+from customizer_operator.objects.serving_engine import find_contradiction, find_generation
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, NIM_SERVICE, SERVICE, Exists, Observed, Resource
 from customizer_operator.plan.serving_companions import find_missing, find_wanted, is_run_by_nvidia
@@ -41,6 +41,11 @@ def find_obstacle(observed: Observed, deployment: ModelDeployment, images: Image
     if missing is not None:
         return Blocked(ServingReason.RESOURCE_UNKNOWN, missing, stalled=True)
     contradiction = find_contradiction(runtime, image)
+    if contradiction is None and deployment.spec.weights == "Direct" and find_generation(runtime, image) != "V2":
+        contradiction = (
+            f"{image} is a NIM of generation V1, which reads weights from its disk alone: set weights to Staged, or "
+            "runtime.generation to V2 if it is one."
+        )
     return None if contradiction is None else Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction, stalled=True)
 
 

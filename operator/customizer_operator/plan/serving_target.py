@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from customizer_contract.job import ModelInput
 from customizer_contract.result import ArtifactReference
 from customizer_contract.serving import ArtifactInput, Serving
+from customizer_contract.sources import S3Source
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import ModelSource, ObjectStorage
 from customizer_operator.api.customization_job import CustomizationJob
@@ -52,7 +53,16 @@ class Target:
             trust_remote_code=self.trust_remote_code,
             # Full weights have no base: they take the place of the image's own.
             base_in_image=self.serving.base_in_image and adapter is not None,
+            address=self._find_address(artifact),
         )
+
+    def _find_address(self, artifact: ArtifactReference | None) -> str | None:
+        if not self.serving.direct:
+            return None
+        if artifact is not None:
+            return artifact.uri.rstrip("/")
+        source = self.serving.model.source if self.serving.model else None
+        return source.uri.rstrip("/") if isinstance(source, S3Source) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +211,7 @@ def _build(
             served_model_name=runtime.served_model_name,
             base_in_image=base_in_image,
             cached=deployment.spec.cache is not None,
+            direct=deployment.spec.weights == "Direct",
             storage=translate_storage(storage),
         ),
         access=Access(storage, model, device),

@@ -1,5 +1,7 @@
 """What the pods of a ModelDeployment are given."""
 
+from typing import Any
+
 import pytest
 
 from customizer_contract.serving import Serving
@@ -110,6 +112,35 @@ def test_a_model_specific_nim_serves_full_weights_in_place_of_its_own() -> None:
     assert world.settle()["state"] == "Ready"
     (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
     assert {"name": "NIM_FT_MODEL", "value": "/model-store/model"} in server["env"]
+
+
+def direct(**spec: Any) -> World:
+    """Returns a world in which a NIM of generation V2 reads full weights by itself."""
+    runtime = {"type": "MultiLLM", "image": "nim/model-free-nim:2.0.6", "device": "cpu"}
+    world = World(
+        build_deployment(runtime=runtime, weights="Direct", **spec), publish(MODEL), MODEL, listed=["tickets"]
+    )
+    world.settle()
+    return world
+
+
+def test_a_nim_that_reads_the_store_by_itself_is_told_where_and_its_stage_compares_without_a_copy() -> None:
+    template = direct().get(DEPLOYMENT, "bot")["spec"]["template"]
+    (server,) = template["spec"]["containers"]
+    values = {entry["name"]: entry.get("value") for entry in server["env"]}
+    assert values["NIM_MODEL_PATH"] == "s3://demo/out"
+    assert (values["AWS_ENDPOINT_URL"], values["AWS_REGION"]) == ("http://s3:7070", "us-east-1")
+    secrets = [entry["valueFrom"]["secretKeyRef"] for entry in server["env"] if "valueFrom" in entry]
+    assert secrets == [{"name": "keys", "key": key} for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    assert Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION]).direct
+
+
+def test_only_a_nim_of_v2_and_full_weights_may_be_read_directly() -> None:
+    old = World(build_deployment(runtime={"type": "MultiLLM"}, weights="Direct"), publish(MODEL), MODEL, listed=[])
+    assert "generation V1, which reads weights from its disk alone" in old.settle()["message"]
+    world = direct()
+    world.job, world.verdict = publish(ADAPTER), ADAPTER
+    assert "tickets is an adapter, whose base must lie on the server's disk" in world.settle()["message"]
 
 
 def test_a_native_nim_finds_its_model_where_it_looks() -> None:

@@ -9,7 +9,8 @@ from customizer_contract.paths import MODEL_CACHE, MODEL_STORE, SERVED_ADAPTERS,
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
 from customizer_contract.sources import VolumeSource
-from customizer_trainer.serving.artifacts import Artifact, read_artifact
+from customizer_trainer.serving import artifacts
+from customizer_trainer.serving.artifacts import Artifact, check_contents, read_artifact
 from customizer_trainer.serving.base_models import check_base, find_model, stage_model
 from customizer_trainer.serving.cache import check_strangers, hold, is_complete, name_model, point
 from customizer_trainer.storage.s3 import S3
@@ -23,6 +24,8 @@ def run(serving: Serving, store: Path, cache: Path = Path(MODEL_CACHE)) -> Resul
     """
     s3 = S3(serving.storage)
     artifact = read_artifact(serving.artifact, s3) if serving.artifact else None
+    if serving.direct:
+        return _check_in_place(artifact, s3)
     model = find_model(serving, artifact)
     folder = store / SERVED_MODEL.relative_to(MODEL_STORE)
     shared = _find_shared(serving, cache, artifact, model)
@@ -41,6 +44,16 @@ def run(serving: Serving, store: Path, cache: Path = Path(MODEL_CACHE)) -> Resul
             check_base(artifact.manifest.base_model, folder)
         adapters = store / SERVED_ADAPTERS.relative_to(MODEL_STORE)
         _bring(artifact, s3, adapters / serving.name_as_served(artifact.manifest.name))
+    return Result(command="stage", artifact=artifact.reference)
+
+
+def _check_in_place(artifact: Artifact | None, s3: S3) -> Result:
+    """Compares what the server will read by itself; a base model has no manifest to be compared with."""
+    if artifact is None:
+        return Result(command="stage")
+    listing = s3.list_objects(f"{artifact.uri.rstrip('/')}/", missing=Reason.ARTIFACT_NOT_FOUND)
+    artifacts.check_strangers(artifact, listing)
+    check_contents(artifact, s3)
     return Result(command="stage", artifact=artifact.reference)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from customizer_contract.errors import Reason
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
-from customizer_trainer.serving.artifacts import check_listing, read_artifact
+from customizer_trainer.serving.artifacts import check_listing, check_strangers, read_artifact
 from customizer_trainer.serving.base_models import find_model
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_model_settings
@@ -20,7 +20,10 @@ def run(serving: Serving) -> Result:
     s3 = S3(serving.storage)
     artifact = read_artifact(serving.artifact, s3) if serving.artifact else None
     if artifact is not None:
-        check_listing(artifact, s3.list_objects(f"{artifact.uri.rstrip('/')}/", missing=Reason.ARTIFACT_NOT_FOUND))
+        listing = s3.list_objects(f"{artifact.uri.rstrip('/')}/", missing=Reason.ARTIFACT_NOT_FOUND)
+        check_listing(artifact, listing)
+        if serving.direct:
+            check_strangers(artifact, listing)
     model = find_model(serving, artifact)
     if model is not None:
         with tempfile.TemporaryDirectory() as scratch:

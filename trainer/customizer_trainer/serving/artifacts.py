@@ -2,17 +2,18 @@
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
-from customizer_contract.artifact import MANIFEST_FILE, Manifest
+from customizer_contract.artifact import MANIFEST_FILE, File, Manifest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.result import ArtifactReference
 from customizer_contract.serving import ArtifactInput
 from customizer_trainer.storage.s3 import S3
-from customizer_trainer.storage.store import StoredObject, join
+from customizer_trainer.storage.store import FILES_AT_ONCE, StoredObject, join
 
 _NAMED = 3
 """Files that a message names; of more it gives the number."""
@@ -98,6 +99,36 @@ def check_listing(artifact: Artifact, listing: Iterable[StoredObject]) -> None:
     if faults:
         more = f", and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise CustomizerError(Reason.ARTIFACT_INVALID, f"{artifact.uri}: {', '.join(faults[:_NAMED])}{more}.")
+
+
+def check_strangers(artifact: Artifact, listing: Iterable[StoredObject]) -> None:
+    """Raises ArtifactInvalid for a file that the manifest does not name: who reads the whole folder might load it."""
+    known = {MANIFEST_FILE, *(file.path for file in artifact.manifest.files)}
+    stranger = next((stored.path for stored in listing if stored.path not in known), None)
+    if stranger is not None:
+        raise CustomizerError(
+            Reason.ARTIFACT_INVALID,
+            f"{join(artifact.uri, stranger)} is not in the manifest: remove it, or choose weights: Staged.",
+            file=stranger,
+        )
+
+
+def check_contents(artifact: Artifact, s3: S3) -> None:
+    """Reads every file where it is stored; raises ArtifactInvalid for one that differs from the manifest."""
+
+    def check(file: File) -> None:
+        uri = join(artifact.uri, file.path)
+        digest, size = hashlib.sha256(), 0
+        for piece in s3.read_pieces(uri, missing=Reason.ARTIFACT_INVALID):
+            digest.update(piece)
+            size += len(piece)
+        if (size, digest.hexdigest()) != (file.size_bytes, file.sha256):
+            raise CustomizerError(
+                Reason.ARTIFACT_INVALID, f"{uri}: size or sha256 differ from the manifest.", file=file.path
+            )
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        list(pool.map(check, artifact.manifest.files))
 
 
 def _is_inside(path: str) -> bool:

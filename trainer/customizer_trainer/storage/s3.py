@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _TRANSFER = TransferConfig(
     multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=8, num_download_attempts=8
 )
+_PIECE = 2**20
 _DENIED = frozenset({401, 403})
 _MISSING = 404
 _PRECONDITION_FAILED = 412
@@ -74,6 +75,12 @@ class S3(Store):
                 if _status(error) == _MISSING:
                     return None
                 raise
+
+    def read_pieces(self, uri: str, *, missing: Reason) -> Iterator[bytes]:
+        """Reads an object of any size, piece by piece."""
+        bucket, key = split(uri)
+        with self._errors(uri, missing):
+            yield from self._client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(_PIECE)
 
     def list_objects(self, uri: str, *, missing: Reason) -> list[StoredObject]:
         """Lists what is at an address: the object of that name if there is one, else all below it as a folder."""

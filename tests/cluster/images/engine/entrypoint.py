@@ -147,6 +147,8 @@ def build_arguments(variables: Mapping[str, str], adapters: Sequence[str]) -> li
             arguments += [option, variables[variable]]
     if generation is V1 and variables.get("NIM_MODEL_PROFILE") != "vllm":
         raise RefusedError("weights of one's own need NIM_MODEL_PROFILE=vllm")
+    if variables[generation.model].startswith("s3://"):
+        raise RefusedError("this stand-in reads weights from its disk alone")
     if generation is ENGINE and not variables[generation.model].startswith("/model/"):
         raise RefusedError("NIM_ENGINE_MODEL_PATH must be below /model")
     if variables.get("NIM_ENABLE_AUTO_TOOL_CHOICE") == "1":
