@@ -7,6 +7,7 @@ node, then `COMPLETE.json` by node 0. Without the marker a checkpoint does not e
 import logging
 import math
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -101,14 +102,14 @@ class CheckpointStore:
         self._store.put(join(self._root, f"{checkpoint.name}/{MARKER}"), checkpoint.to_json().encode())
         return True
 
-    def download(self, checkpoint: Checkpoint, folder: Path) -> Path:
-        """Brings all parts, verified, into one folder below `folder`, and returns it.
+    def download(self, checkpoint: Checkpoint, folder: Path, select: str = "*") -> Path:
+        """Brings the selected files of all parts, verified, into one folder below `folder`, and returns it.
 
         Raises ArtifactInvalid when a part is missing or damaged.
         """
         target = folder / checkpoint.name
         for node in range(checkpoint.nodes):
-            files = self._read_part(checkpoint, node).files
+            files = [file for file in self._read_part(checkpoint, node).files if fnmatchcase(file.path, select)]
             self._store.download_files(self._part(checkpoint, node), files, target, missing=Reason.ARTIFACT_INVALID)
         return target
 

@@ -1,6 +1,12 @@
+from pathlib import Path
+
 import pytest
 
-from customizer_trainer.checkpoints import Checkpoint, best, newest, superseded
+from customizer_contract.sources import FILE_SCHEME
+from customizer_trainer.backends.choice import find_backend
+from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, best, newest, superseded
+from customizer_trainer.storage.folder import Folder
+from tests.unit.trainer.conftest import build_job
 
 
 def at(step: int, loss: float | None = None, attempt: int = 1) -> Checkpoint:
@@ -43,3 +49,27 @@ KEPT = {
 @pytest.mark.parametrize(("keep", "gone"), KEPT.values(), ids=KEPT.keys())
 def test_the_best_is_kept_and(keep: int, gone: list[Checkpoint]) -> None:
     assert superseded([at(1, 5.0), at(2, 1.0), at(3, 2.0), at(4, 3.0), at(5, 4.0)], keep) == gone
+
+
+def test_what_is_published_is_brought_without_the_optimizer(tmp_path: Path) -> None:
+    store = CheckpointStore(Folder(), build_job(artifactUri=f"{FILE_SCHEME}{tmp_path}/out"))
+    checkpoint = Checkpoint(step=1, attempt=1, nodes=2)
+    for node in range(2):
+        for name in (f"model/.hf_metadata/{node}.json", f"model/shard-{node}.safetensors", f"optim/{node}.distcp"):
+            path = tmp_path / str(node) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        store.upload_part(checkpoint, node, tmp_path / str(node))
+
+    def bring(name: str, **backend: object) -> list[str]:
+        select = find_backend(build_job(**backend)).published_from
+        folder = store.download(checkpoint, tmp_path / name, select)
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+    assert bring("automodel") == [
+        "model/.hf_metadata/0.json",
+        "model/.hf_metadata/1.json",
+        "model/shard-0.safetensors",
+        "model/shard-1.safetensors",
+    ]
+    assert "optim/0.distcp" in bring("unsloth", automodel=None, unsloth={})

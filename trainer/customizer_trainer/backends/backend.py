@@ -56,5 +56,7 @@ class Backend:
     """Names what the job's device cannot do, and what is done instead: pure."""
     warn_of_serving: Callable[[Job], list[str]]
     """Names what will keep servers from using the result as it was trained: pure."""
+    published_from: str
+    """Pattern of the files of a checkpoint that `assemble` reads: not the optimizer's, which are the larger part."""
     assemble: Callable[[Job, Path, Base, Path], AdapterReference | None]
     """Puts what is published of a checkpoint into a new folder; returns None if that is a model, not an adapter."""

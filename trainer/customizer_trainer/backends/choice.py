@@ -19,6 +19,7 @@ _AUTOMODEL = Backend(
     # What a CPU cannot do is refused where it is applied.
     warn_of_device=lambda job: [],
     warn_of_serving=lambda job: [],
+    published_from="model/*",
     assemble=automodel_artifact.assemble,
 )
 _UNSLOTH = Backend(
@@ -29,6 +30,7 @@ _UNSLOTH = Backend(
     find_packing_obstacle=unsloth_packing.find_obstacle,
     warn_of_device=unsloth_settings.warn_of_device,
     warn_of_serving=unsloth_settings.warn_of_serving,
+    published_from="*",
     assemble=unsloth_artifact.assemble,
 )
 

@@ -205,7 +205,7 @@ def _make(attempt: _Attempt, store: CheckpointStore, uploader: Uploader, chosen:
     local = uploader.local_folder(chosen)
     if local is None or (chosen.nodes > 1 and not job.outline.adapts):
         # Other nodes hold parts of the weights; what of it lies here already is small beside that.
-        local = store.download(chosen, folder.root / "chosen")
+        local = store.download(chosen, folder.root / "chosen", select=find_backend(job).published_from)
     base = Base(fetched.model, _base_name(job))
     adapter = find_backend(job).assemble(job, local, base, target)
     reloaded = reload(job, target, fetched.model if adapter else None, fetched.samples, folder.root / "reloaded.json")

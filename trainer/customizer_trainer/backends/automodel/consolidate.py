@@ -8,6 +8,8 @@ from pathlib import Path
 from nemo_automodel.components.checkpoint._backports.consolidate_hf_safetensors import consolidate_safetensors_files
 
 _METADATA = ".hf_metadata"
+_AT_ONCE = 4
+"""Files that are written side by side; the library holds one tensor of each in memory."""
 
 
 def main() -> None:
@@ -18,7 +20,7 @@ def main() -> None:
         input_dir=str(source),
         output_dir=str(target),
         fqn_to_index_mapping=json.loads((source / _METADATA / "fqn_to_file_index_mapping.json").read_text()),
-        num_threads=max(1, len(os.sched_getaffinity(0))),
+        num_threads=min(_AT_ONCE, len(os.sched_getaffinity(0))),
         fqn_to_dtype_mapping=json.loads(dtypes.read_text()) if dtypes.exists() else None,
     )
 
