@@ -200,6 +200,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"dataset": {"training": DATA, "promptTemplate": "{a} { a }"}}, "promptTemplate must name two columns"),
     ({"objectStorage": {"endpointUrl": "https://name:password@s3.example.com"}}, "should match"),
     ({"compute": {"device": "cpu", "resources": {"requests": {"memory": "two"}}}}, "should match"),
+    (_train(lora={"rank": 257}), "should be less than or equal to 256"),
+    ({"output": {"s3": {"uri": "s3://bucket/x"}, "name": "my model"}}, "spec.output.name"),
     ({"sufix": True}, "unknown field"),
 ]
 """What is wrong in a spec, and words that the refusal must hold."""

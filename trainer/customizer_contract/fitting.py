@@ -29,28 +29,28 @@ def suggest_fit(
     teacher: ModelShape | None = None,
 ) -> str | None:
     """Names the nearest settings with which the job would fit, such as `batch.microBatchSize: 2 (31.4 GiB)`."""
-    for text, changed in _list_changes(shape, settings):
+    for text, changed in _list_changes(shape, settings, teacher):
         estimate = estimate_memory(shape, dtype, changed, device=device, longest_sample=longest_sample, teacher=teacher)
         if estimate.total_bytes <= limit_bytes:
             return f"{text} ({estimate.total_bytes / _GIB:.1f} GiB)"
     return None
 
 
-def _list_changes(shape: ModelShape, settings: Automodel | Unsloth) -> Iterator[Change]:
+def _list_changes(shape: ModelShape, settings: Automodel | Unsloth, teacher: ModelShape | None) -> Iterator[Change]:
     """Yields settings that take less memory, those that change least of the result first."""
     if isinstance(settings, Automodel):
-        yield from _changes_of_automodel(shape, settings)
+        yield from _changes_of_automodel([shape, *([teacher] if teacher else [])], settings)
     else:
         yield from _changes_of_unsloth(settings)
 
 
-def _changes_of_automodel(shape: ModelShape, settings: Automodel) -> Iterator[Change]:
+def _changes_of_automodel(shapes: list[ModelShape], settings: Automodel) -> Iterator[Change]:
     batch, spread = settings.batch, settings.parallelism
     written, smaller = "", _smaller(batch.micro_batch_size, multiple_of=spread.pipeline_parallel_size)
     for size in smaller:
         written, settings = f"batch.microBatchSize: {size}", _change(settings, "batch", micro_batch_size=size)
         yield written, settings
-    for size in _wider(shape, spread):
+    for size in _wider(shapes, spread):
         changed = _change(settings, "parallelism", tensor_parallel_size=size)
         yield _join(written, f"parallelism.tensorParallelSize: {size}"), changed
     for length in _shorter(settings.training.max_seq_length):
@@ -92,11 +92,12 @@ def _smaller(size: int, multiple_of: int = 1) -> list[int]:
     return [each for each in range(size // 2, 0, -1) if size % each == 0 and each % multiple_of == 0]
 
 
-def _wider(shape: ModelShape, spread: Parallelism) -> list[int]:
-    """Lists larger tensor-parallel sizes by which a node's GPUs and the model's heads can be divided."""
-    if shape.experts:
+def _wider(shapes: list[ModelShape], spread: Parallelism) -> list[int]:
+    """Lists larger tensor-parallel sizes by which a node's GPUs and the models' heads can be divided."""
+    if any(shape.experts for shape in shapes):
         return []
-    counts = (spread.num_gpus_per_node, shape.attention_heads, shape.key_value_heads)
+    heads = (count for shape in shapes for count in (shape.attention_heads, shape.key_value_heads))
+    counts = (spread.num_gpus_per_node, *heads)
     sizes = range(spread.tensor_parallel_size * 2, spread.num_gpus_per_node + 1)
     return [size for size in sizes if not any(count % size for count in counts)]
 

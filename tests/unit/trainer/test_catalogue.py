@@ -73,3 +73,9 @@ def test_a_reason_is_explained_and_provoked(reason: Reason) -> None:
     functions = {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
     assert test in functions, f"{file} has no test of this name"
     assert f"Reason.{reason.name}" in source, f"{file} does not name the reason"
+
+
+def test_the_advice_for_a_full_gpu_is_the_batch_that_its_memory_follows() -> None:
+    remedy = CATALOGUE[Reason.GPU_OUT_OF_MEMORY].remedy
+    assert "microBatchSize" in remedy
+    assert "not the global one" in remedy

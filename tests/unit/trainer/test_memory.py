@@ -107,6 +107,12 @@ def test_a_teacher_costs_its_weights_unless_it_waits_elsewhere() -> None:
     assert eighth.weights_bytes < taught.weights_bytes / 3
 
 
+def test_memory_follows_the_micro_batch_and_not_the_global_one() -> None:
+    small = estimate(batch={"globalBatchSize": 8, "microBatchSize": 1})
+    assert estimate(batch={"globalBatchSize": 512, "microBatchSize": 1}) == small
+    assert estimate(batch={"globalBatchSize": 8, "microBatchSize": 8}).activations_bytes == 8 * small.activations_bytes
+
+
 SMALLER: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "shards": ({"training": FULL}, {"training": FULL, "parallelism": EIGHT}, "optimizer_bytes"),
     "tensor parallelism": (
