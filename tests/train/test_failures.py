@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from customizer_contract.errors import Reason
+from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.training.failures import classify
 from tests.train.pods import free_port
 
@@ -70,3 +70,16 @@ def test_a_failure_of_torch_is_of_the_catalogue(fail: Callable[[], None], reason
     with pytest.raises(Exception) as raised:  # noqa: PT011
         fail()
     assert classify(raised.value)[0] is reason, raised.value
+
+
+def test_a_model_that_the_library_could_not_convert_is_not_trained_as_if_it_had_been() -> None:
+    import torch
+    from torchao.float8 import Float8LinearConfig, convert_to_float8_training
+
+    from customizer_trainer.backends.automodel.fp8 import check_layers
+
+    model = torch.nn.Sequential(torch.nn.Linear(16, 16))
+    with pytest.raises(CustomizerError) as raised:
+        check_layers([model])
+    assert raised.value.reason is Reason.ARCHITECTURE_UNSUPPORTED
+    check_layers([convert_to_float8_training(model, config=Float8LinearConfig(emulate=True))])

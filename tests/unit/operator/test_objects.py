@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from customizer_contract import automodel
 from customizer_contract.job import Job
+from customizer_operator.api.automodel import Automodel
 from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import build_config_map, build_job_file
 from customizer_operator.objects.preflight import build_preflight
 from customizer_operator.objects.training import build_training
 from tests.support import samples
+from tests.unit.trainer.backends.fields import leaves
 
 IMAGES = Images(io="io:1", automodel="automodel:1", unsloth="unsloth:1")
 
@@ -106,6 +109,11 @@ def test_a_teacher_comes_like_a_model(build: Any) -> None:
     item = build(new_job(automodel={"training": training | {"teacherModel": {"huggingFace": hub}}}))
     first = next(iter(containers(pod_of(item))))
     assert environment(first)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}}
+
+
+def test_the_teacher_is_all_that_a_job_can_ask_of_automodel_beside_the_contract() -> None:
+    added = set(leaves(Automodel)) - set(leaves(automodel.Automodel))
+    assert {path.rpartition("teacherModel.")[0] for path in added} == {"training."}
 
 
 def test_the_job_file_is_what_the_trainer_reads_and_holds_no_secret() -> None:
