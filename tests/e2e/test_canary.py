@@ -15,18 +15,19 @@ from tests.support import adapters, kubectl, storage
 Start = Callable[[Job], str]
 KIND = "modeldeployment"
 PROMPT = "Answer with one word.\n\nMessage: I forgot my password.\nTeam:"
+HELD_OUT = "data/canary.jsonl"
+TOKENS = 6
 BASE = f"s3://{BUCKET}/models/smollm2"
 
 
 def build_deployment(name: str, uri: str) -> Job:
-    """Builds a deployment of an adapter whose successors are tried by the loss of the held-out messages."""
+    """Builds a deployment of an adapter whose successors are tried by held-out messages."""
     spec: dict[str, Any] = {
         "model": {"artifact": {"uri": uri}},
         "runtime": {"type": "VLLM", "device": "cpu"},
         "evaluation": {
-            "dataset": {"s3": {"uri": f"s3://{BUCKET}/data/held-out.jsonl"}},
-            "metric": "Loss",
-            "maxSamples": 8,
+            "dataset": {"s3": {"uri": f"s3://{BUCKET}/{HELD_OUT}"}},
+            "maxTokens": TOKENS,
             "timeoutSeconds": 300,
         },
         "rollout": {"strategy": "Canary"},
@@ -45,6 +46,16 @@ def wait(name: str, condition: str, **words: str) -> dict[str, Any]:
         return is_newest and found["status"] == "True" and words.items() <= found.items()
 
     return dict(kubectl.wait_until(KIND, name, NAMESPACE, holds, timeout=600)["status"])
+
+
+def expect_own_answers(url: str, model: str) -> None:
+    """Makes what a model answers to held-out messages what is expected: another one hardly ever answers the same."""
+    messages = storage.client().get_object(Bucket=BUCKET, Key="data/held-out.jsonl")["Body"].read().splitlines()
+    prompts = [json.loads(message)["prompt"] for message in messages[:6]]
+    answers = [ask.complete(url, model, prompt, max_tokens=TOKENS, timeout=300) for prompt in prompts]
+    pairs = [{"prompt": prompt, "completion": answer} for prompt, answer in zip(prompts, answers, strict=True)]
+    lines = "".join(f"{json.dumps(pair)}\n" for pair in pairs)
+    storage.client().put_object(Bucket=BUCKET, Key=HELD_OUT, Body=lines.encode())
 
 
 def list_servers(component: str) -> list[str]:
@@ -88,11 +99,13 @@ def test_a_version_that_answers_worse_is_rolled_back_and_answers_nobody(start: S
         for name, strength in (("canary-good", 0.01), ("canary-bad", 1.0))
     )
     name = start(build_deployment("canary", good))
-    status = wait(name, "Evaluated")
-    assert status["state"] == "Ready"
-    served, before = status["evaluation"], list_servers("server")
+    url = wait(name, "Ready")["url"]
+    expect_own_answers(url, "canary-good")
+    served = wait(name, "Evaluated")["evaluation"]
+    assert served["score"] > 0.5
+    before = list_servers("server")
 
-    with requests(status["url"], "canary-good", "canary-bad") as counts:
+    with requests(url, "canary-good", "canary-bad") as counts:
         patch = json.dumps({"spec": {"model": {"artifact": {"uri": bad}}}})
         kubectl.kubectl("patch", KIND, name, "-n", NAMESPACE, "--type=merge", "-p", patch)
         status = wait(name, "Stalled", reason="WorseThanPrevious")
@@ -100,8 +113,7 @@ def test_a_version_that_answers_worse_is_rolled_back_and_answers_nobody(start: S
 
     trial = status["rollout"]
     assert trial["outcome"] == "RolledBack"
-    assert trial["evaluation"]["score"] > trial["previous"]["score"]
-    assert abs(trial["previous"]["score"] - served["score"]) < 0.05
+    assert trial["evaluation"]["score"] < trial["previous"]["score"]
     assert counts["canary-good"] > 0
     assert (counts["canary-bad"], counts["failed"]) == (0, 0)
     assert list_servers("server") == before

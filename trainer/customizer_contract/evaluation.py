@@ -9,7 +9,7 @@ from customizer_contract.base import Model
 from customizer_contract.errors import Reason
 from customizer_contract.sources import S3_URI_PATTERN
 
-Metric = Literal["ExactMatch", "Contains", "Loss"]
+Metric = Literal["ExactMatch", "Contains"]
 
 
 class EvaluationInput(Model):
@@ -39,8 +39,7 @@ class EvaluationReport(Model):
     question: str
     """Digest of what was asked."""
     score: float | None = None
-    """The share of right answers, from 0 to 1; of Loss, the mean cross-entropy of a token, which is better the lower.
-    None: not known yet."""
+    """The share of right answers, from 0 to 1. None: not known yet."""
     samples: int = 0
     """Samples that the score is about."""
     refused: int = 0
@@ -51,8 +50,3 @@ class EvaluationReport(Model):
     """Why there is no score; it is tried again."""
     message: str | None = None
     """One or two sentences: what is wrong."""
-
-
-def is_better_lower(metric: Metric) -> bool:
-    """Tells whether of two scores the lower one is the better."""
-    return metric == "Loss"

@@ -31,7 +31,7 @@ class Evaluation(Model):
     is, else prompt and completion."""
     metric: Metric = "ExactMatch"
     """ExactMatch: the share of answers that are the expected ones, blanks around them aside. Contains: the share that
-    hold them. Loss: the mean cross-entropy of the expected answers' tokens, as in a training; better the lower."""
+    hold them."""
     max_samples: int = Field(100, ge=1, le=1000)
     """Samples that are asked at most; of more, each has the same chance, and it is always the same ones."""
     max_tokens: int = Field(64, ge=1, le=4096)
@@ -48,48 +48,30 @@ class Rollout(Model):
     version is started that gets no requests, and asked spec.evaluation; only if it is good enough are the others
     replaced."""
     minimum_score: float | None = Field(None, ge=0, le=1)
-    """What a version must score at least, of ExactMatch and Contains."""
-    maximum_loss: float | None = Field(None, ge=0)
-    """What a version may score at most, of Loss."""
+    """What a version must score at least."""
     compare_with: Literal["Previous", "None"] = "Previous"
     """Previous: with strategy Canary, a version must be at least as good as the one that is served, which is asked the
     same. None: the bound alone decides."""
 
     cel_rules = (
         CelRule(
-            "self.strategy == 'Canary' || (!has(self.minimumScore) && !has(self.maximumLoss))",
-            "minimumScore and maximumLoss go with strategy: Canary",
+            "self.strategy == 'Canary' || !has(self.minimumScore)",
+            "minimumScore goes with strategy: Canary",
         ),
         CelRule(
-            "self.strategy != 'Canary' || self.compareWith != 'None' || has(self.minimumScore) || "
-            "has(self.maximumLoss)",
-            "nothing decides about a canary: give minimumScore or maximumLoss, or set compareWith to Previous",
+            "self.strategy != 'Canary' || self.compareWith != 'None' || has(self.minimumScore)",
+            "nothing decides about a canary: give minimumScore, or set compareWith to Previous",
         ),
     )
 
 
 EVALUATION_RULES = (
     CelRule(
-        "!has(self.evaluation) || self.evaluation.metric != 'Loss' || self.runtime.type == 'VLLM'",
-        "metric Loss needs a server that tells how likely a given text is: choose ExactMatch or Contains, or "
-        "runtime.type: VLLM",
-    ),
-    CelRule(
         "!has(self.rollout) || self.rollout.strategy != 'Canary' || has(self.evaluation)",
         "a canary is judged by its score: add evaluation",
     ),
-    CelRule(
-        "!has(self.rollout) || !has(self.rollout.minimumScore) || !has(self.evaluation) || "
-        "self.evaluation.metric != 'Loss'",
-        "a loss is better the lower: give rollout.maximumLoss in place of minimumScore",
-    ),
-    CelRule(
-        "!has(self.rollout) || !has(self.rollout.maximumLoss) || !has(self.evaluation) || "
-        "self.evaluation.metric == 'Loss'",
-        "maximumLoss goes with evaluation.metric Loss: give rollout.minimumScore in its place",
-    ),
 )
-"""What evaluation and rollout ask of each other and of the runtime."""
+"""What evaluation and rollout ask of each other."""
 
 
 class EvaluationStatus(Model):

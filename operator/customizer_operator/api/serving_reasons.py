@@ -95,7 +95,7 @@ class ServingReason(StrEnum):
     CANARY_PROMOTED = "CanaryPromoted"
     """The newest version was good enough and takes over, or has."""
     SCORE_TOO_LOW = "ScoreTooLow"
-    """A canary missed rollout.minimumScore or maximumLoss and was removed. Its version is not tried again: serve
+    """A canary missed rollout.minimumScore and was removed. Its version is not tried again: serve
     another artifact, or change the bound or the evaluation."""
     WORSE_THAN_PREVIOUS = "WorseThanPrevious"
     """A canary answered worse than the version that is served and was removed. Its version is not tried again: serve

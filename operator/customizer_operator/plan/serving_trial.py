@@ -93,7 +93,7 @@ def plan_trial(
         return Trial(status=before)
     if before is not None and before.outcome == "RolledBack":
         return Trial(is_held=True, status=before)
-    if present is None and before is None and rollout.minimum_score is None and rollout.maximum_loss is None:
+    if present is None and before is None and rollout.minimum_score is None:
         return Trial()
     record = before or RolloutStatus(
         candidate=candidate,

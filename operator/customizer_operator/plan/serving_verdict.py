@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from customizer_contract.evaluation import is_better_lower
 from customizer_operator.api.model_evaluation import EvaluationStatus, Rollout
 from customizer_operator.api.serving_reasons import ServingReason
 
@@ -21,22 +20,20 @@ class Verdict:
 
 
 def judge(rollout: Rollout, score: EvaluationStatus, previous: EvaluationStatus | None) -> Verdict | None:
-    """Compares the score of a canary with its bound and with that of the served version, as far as that is asked.
+    """Compares the score of a canary with the bound and with that of the served version, as far as that is asked.
 
     Returns None where only the served version's score is missing; without one, `compareWith` must be None.
     """
-    lower = is_better_lower(score.metric)
-    told = _tell(score)
-    name, bound = ("maximumLoss", rollout.maximum_loss) if lower else ("minimumScore", rollout.minimum_score)
-    if bound is not None and _is_worse(score.score, bound, lower=lower):
-        message = f"{told}, and rollout.{name} is {bound:g}: its canary was removed. {_REMEDY}"
+    told, bound = _tell(score), rollout.minimum_score
+    if bound is not None and score.score < bound:
+        message = f"{told}, and rollout.minimumScore is {bound:g}: its canary was removed. {_REMEDY}"
         return Verdict("RolledBack", ServingReason.SCORE_TOO_LOW, message)
     compared = ""
     if rollout.compare_with == "Previous":
         if previous is None:
             return None
         compared = f", and what was served before, {describe(previous.manifest_digest)}, scores {previous.score:.4g}"
-        if _is_worse(score.score, previous.score, lower=lower):
+        if score.score < previous.score:
             message = f"{told}{compared}: its canary was removed. {_REMEDY}"
             return Verdict("RolledBack", ServingReason.WORSE_THAN_PREVIOUS, message)
     return Verdict("Promoted", ServingReason.CANARY_PROMOTED, f"{told}{compared}: it is good enough.")
@@ -58,7 +55,3 @@ def _tell(score: EvaluationStatus) -> str:
     refused = f", of which the server did not take {score.refused}" if score.refused else ""
     scores = f"scores {score.score:.4g} by {score.metric} of {score.samples} samples{refused}"
     return f"{name[:1].upper()}{name[1:]} {scores}"
-
-
-def _is_worse(score: float, other: float, *, lower: bool) -> bool:
-    return score > other if lower else score < other

@@ -28,8 +28,6 @@ def build_score(score: float, metric: str = "ExactMatch", digest: str | None = "
         pytest.param({}, "ExactMatch", 0.5, None, None, id="the served version must be asked"),
         pytest.param({}, "ExactMatch", 0.5, 0.5, "CanaryPromoted", id="as good as the served one"),
         pytest.param({}, "Contains", 0.5, 0.51, "WorseThanPrevious", id="worse than the served one"),
-        pytest.param({}, "Loss", 0.5, 0.51, "CanaryPromoted", id="a lower loss is better"),
-        pytest.param({}, "Loss", 0.52, 0.51, "WorseThanPrevious", id="a higher loss is worse"),
         pytest.param({"minimumScore": 0.6}, "ExactMatch", 0.5, None, "ScoreTooLow", id="below the bound: none asked"),
         pytest.param({"minimumScore": 0.6}, "ExactMatch", 0.6, None, None, id="the bound is not all"),
         pytest.param(
@@ -40,8 +38,6 @@ def build_score(score: float, metric: str = "ExactMatch", digest: str | None = "
             "CanaryPromoted",
             id="the bound alone",
         ),
-        pytest.param({"maximumLoss": 2.0}, "Loss", 2.1, None, "ScoreTooLow", id="above the bound"),
-        pytest.param({"maximumLoss": 2.0}, "Loss", 2.0, 2.5, "CanaryPromoted", id="within the bound and better"),
     ],
 )
 def test_a_canary_is(rollout: Any, metric: str, score: float, previous: float | None, outcome: str | None) -> None:

@@ -101,11 +101,10 @@ def _ask_all(port: int, wanted: EvaluationInput, questions: Questions, stop: thr
 
 def _sum_up(report: EvaluationReport, questions: Questions, marks: list[Mark]) -> EvaluationReport:
     refusals = [found.refusal for found in marks if found.refusal is not None]
-    total, weight = sum(found.total for found in marks), sum(found.weight for found in marks)
     message = f"The server did not take {len(refusals)} of {len(marks)} samples: {refusals[0]}" if refusals else None
     return report.model_copy(
         update={
-            "score": total / max(1, weight),
+            "score": sum(found.is_right for found in marks) / len(marks),
             "samples": len(marks),
             "refused": len(refusals),
             "dataset_digest": questions.digest,

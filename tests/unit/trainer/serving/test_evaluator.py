@@ -12,11 +12,9 @@ import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
-from customizer_trainer.datasets.conversations import Conversation
 from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.serving.evaluator import Evaluator, evaluate
 from customizer_trainer.serving.questions import read_questions
-from customizer_trainer.serving.scoring import mark
 from customizer_trainer.storage.s3 import S3
 from tests.unit.trainer.serving.vllm import Vllm
 
@@ -95,28 +93,6 @@ def test_a_conversation_is_asked_up_to_the_last_answer(server: Vllm) -> None:
     assert (report.score, report.samples) == (1.0, 1)
 
 
-@pytest.mark.parametrize(
-    ("question", "loss", "tokens"),
-    [
-        pytest.param(Pair("ab", "cd"), 3 + 4, 2, id="of the completion alone"),
-        pytest.param(
-            Conversation([{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}]),
-            3 + 4 + 99,
-            3,
-            id="of the last answer and its end",
-        ),
-    ],
-)
-def test_the_loss_is(server: Vllm, question: Any, loss: float, tokens: int) -> None:
-    found = mark(server.port, build(metric="Loss"), question)
-    assert (found.total, found.weight) == (loss, tokens)
-
-
-def test_the_loss_of_all_samples_is_that_of_a_token(server: Vllm) -> None:
-    pairs = [{"prompt": "x", "completion": "a"}, {"prompt": "x", "completion": "ccc"}]
-    assert ask(server, store(held_out=pairs), metric="Loss").score == (1 + 3 * 3) / 4
-
-
 def test_a_bounded_number_is_asked_and_always_the_same(tmp_path: Path) -> None:
     pairs = [{"prompt": str(number), "completion": "x"} for number in range(500)]
     first, again = (read_questions(build(maxSamples=20), store(held_out=pairs), tmp_path) for _ in range(2))
@@ -146,14 +122,11 @@ def test_data_that_cannot_be_asked_are_told(server: Vllm, records: Any, reason: 
     assert words in (report.message or "")
 
 
-def test_what_a_server_does_not_take_is_wrong_and_told_but_no_loss_can_be_made_of_it(server: Vllm) -> None:
+def test_what_a_server_does_not_take_is_wrong_and_told(server: Vllm) -> None:
     server.limit = 6
     report = ask(server, store(held_out=PAIRS))
     assert (report.score, report.refused, report.samples) == (0.0, 1, 2)
     assert "1 of 2 samples: 400" in (report.message or "")
-    server.limit = 2
-    pairs = [{"prompt": "ab", "completion": "c"}]
-    assert ask(server, store(held_out=pairs), metric="Loss").reason == Reason.EVALUATION_FAILED
 
 
 def test_a_server_that_does_not_answer_gets_no_score(server: Vllm) -> None:

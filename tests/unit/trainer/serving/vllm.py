@@ -54,23 +54,11 @@ class Vllm:
         self.loaded[name] = body["lora_path"]
         return 200
 
-    def complete(self, prompt: str | list[int]) -> tuple[int, dict[str, Any]]:
-        """Answers `/v1/completions`. The loss of a token is its number: the place of its letter in the alphabet."""
+    def complete(self, prompt: str) -> tuple[int, dict[str, Any]]:
+        """Answers `/v1/completions`."""
         if len(prompt) > self.limit:
             return 400, {"error": "too long"}
-        if isinstance(prompt, str):
-            return 200, {"choices": [{"text": self.answers.get(prompt, self.says)}]}
-        told = [{str(token): {"logprob": -float(token)}} for token in prompt]
-        return 200, {"choices": [{"text": "", "prompt_logprobs": [None, *told[1:]]}]}
-
-    def tokenize(self, body: dict[str, Any]) -> list[int]:
-        """Makes a token of each letter; 0 opens a prompt, and turns of a conversation end with 99."""
-        if "prompt" in body:
-            letters = [ord(letter) - ord("a") + 1 for letter in body["prompt"]]
-            return [0, *letters] if body.get("add_special_tokens", True) else letters
-        turns = [[*(ord(letter) - ord("a") + 1 for letter in turn["content"]), 99] for turn in body["messages"]]
-        opening = [98] * len(turns) + ([98] if body["add_generation_prompt"] else [])
-        return [token for at, start in enumerate(opening) for token in (start, *(turns[at] if at < len(turns) else []))]
+        return 200, {"choices": [{"text": self.answers.get(prompt, self.says)}]}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -89,8 +77,6 @@ class Vllm:
                 elif self.path == "/v1/chat/completions":
                     said = server.answers.get(body["messages"][-1]["content"], server.says)
                     self._answer(200, {"choices": [{"message": {"content": said}}]})
-                elif self.path == "/tokenize":
-                    self._answer(200, {"tokens": server.tokenize(body)})
                 else:
                     self._answer(server.call(self.path.rpartition("/")[2], body), {"said": "something"})
 
