@@ -36,10 +36,13 @@ PROMETHEUS_OPERATOR = Upstream(
     "prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0", "./cmd/operator"
 )
 """Only the CRDs of these two are used."""
+S5CMD = Upstream("s5cmd", "github.com/peak/s5cmd/v2", "v2.3.0", ".")
+"""What S3 is measured against, by `make bench`."""
 UPSTREAM = (COREDNS, TRAINING_OPERATOR, VERSITYGW)
 
 # One setting for all: static files run in an empty image, and packages that several share are compiled once.
-_ENVIRONMENT = {"CGO_ENABLED": "0"}
+# Pinned by go.mod and go.sum, whatever a module keeps in a folder `vendor`.
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
 _FLAGS = ("-trimpath", "-buildvcs=false")
 _STRIP = "-s -w"
 

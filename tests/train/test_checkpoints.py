@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from customizer_contract.job import Job
-from tests.train.conftest import StorageServer
 from tests.train.harness import Pod, Storage, build_job
 from tests.train.pods import checkpoint_exists, download, fetch, train
+from tests.train.storage_server import StorageServer
 
 STEPS = 4
 
