@@ -105,7 +105,8 @@ class Job(Model):
     @property
     def needs_this_machine(self) -> bool:
         """Whether paths of a machine are named, rather than what every pod can reach."""
-        sources = (self.model.source, self.dataset.training, self.dataset.validation)
+        models = [model.source for model in (self.model, self.teacher) if model is not None]
+        sources = (*models, self.dataset.training, self.dataset.validation)
         return self.artifact_uri.startswith(FILE_SCHEME) or any(isinstance(source, LocalSource) for source in sources)
 
     def digest(self) -> str:

@@ -67,6 +67,7 @@ def _parse() -> argparse.Namespace:
     alone = commands.add_parser("run", help="preflight, fetch, train and publish on this machine")
     alone.add_argument("--job", type=Path, required=True, help="the job file, as `customizer render` writes it")
     alone.add_argument("--model", type=Path, help="a folder, in the place of the job's model")
+    alone.add_argument("--teacher", type=Path, help="a folder, in the place of the teacher of a distillation")
     alone.add_argument("--training", type=Path, help="a file or folder, in the place of the job's data")
     alone.add_argument("--validation", type=Path, help="the same of the data for validation")
     alone.add_argument("--output", type=Path, help="a folder, in the place of the job's output")

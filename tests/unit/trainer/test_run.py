@@ -18,7 +18,7 @@ FOLDER = Path("/jobs")
 
 
 def instead(**paths: str) -> Namespace:
-    names = ("model", "training", "validation", "output", "workspace")
+    names = ("model", "teacher", "training", "validation", "output", "workspace")
     return Namespace(**{name: Path(paths[name]) if name in paths else None for name in names})
 
 
@@ -58,6 +58,15 @@ def test_paths_of_the_command_line_take_the_place_of_the_job_s() -> None:
     assert here(asked, training="/t").dataset.validation is None, "it belongs to the data that were replaced"
     assert here(asked, training="/t", validation="/v").dataset.validation == LocalSource(path=Path("/v"))
     assert here(asked, training="t").dataset.training == LocalSource(path=Path.cwd() / "t")
+
+
+def test_a_teacher_may_be_here_too() -> None:
+    block = {"training": {"trainingType": "distillation"}}
+    teacher = {"source": data(teacher="t")["teacher"]}
+    assert build_job(automodel=block, teacher=teacher).needs_this_machine
+    assert here(build_job(automodel=block, teacher=teacher)).teacher.source == LocalSource(path=Path("/jobs/t"))
+    asked = build_job(automodel=block, teacher={"source": {"kind": "s3", "uri": "s3://bucket/t"}})
+    assert here(asked, teacher="/t").teacher.source == LocalSource(path=Path("/t"))
 
 
 def test_a_changed_job_is_another_one_with_checkpoints_of_its_own() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.job import DatasetInput, Job
+from customizer_contract.job import DatasetInput, Job, ModelInput
 from customizer_contract.result import Result
 from customizer_contract.sources import FILE_SCHEME, LocalSource, Source
 from customizer_trainer.backends.choice import find_backend
@@ -30,6 +30,7 @@ class Instead(Protocol):
     """Paths of this machine that take the place of what the job file names."""
 
     model: Path | None
+    teacher: Path | None
     training: Path | None
     validation: Path | None
     output: Path | None
@@ -85,8 +86,10 @@ def on_this_machine(job: Job, folder: Path, instead: Instead) -> Job:
     Relative paths of the job file count from `folder`. A job that is changed is another job: it neither resumes from
     the first one's checkpoints nor overwrites its result.
     """
+    teacher = None if job.teacher is None else _choose_model(job.teacher, instead.teacher, folder)
     changes = {
-        "model": job.model.model_copy(update={"source": _choose(job.model.source, instead.model, folder)}),
+        "model": _choose_model(job.model, instead.model, folder),
+        "teacher": teacher,
         "dataset": _choose_data(job.dataset, instead, folder),
         "artifact_uri": job.artifact_uri if instead.output is None else f"{FILE_SCHEME}{instead.output.absolute()}",
     }
@@ -118,6 +121,10 @@ def _choose(source: Source, path: Path | None, folder: Path) -> Source:
     if path is not None:
         return LocalSource(path=path.absolute())
     return LocalSource(path=(folder / source.path).absolute()) if isinstance(source, LocalSource) else source
+
+
+def _choose_model(model: ModelInput, path: Path | None, folder: Path) -> ModelInput:
+    return model.model_copy(update={"source": _choose(model.source, path, folder)})
 
 
 def _choose_data(dataset: DatasetInput, instead: Instead, folder: Path) -> DatasetInput:
