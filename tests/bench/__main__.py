@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import placement, preflight
+from tests.bench import placement, preflight, training, transfer
 from tests.bench.processes import run_measured
 
 
@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=100, help="size of the generated dataset")
     arguments = parser.parse_args()
     bench_preflight(arguments.models / "smollm2", arguments.megabytes)
+    transfer.report()
+    training.report(arguments.models / "smollm2")
     placement.report()
 
 

@@ -45,6 +45,15 @@ def run_measured(command: list[str]) -> Taken:
     return Taken(seconds, used, max(peaks))
 
 
+def find_tree(process: int) -> list[int]:
+    """Returns a process, those that it has started, and theirs."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:  # It has just ended.
+        return []
+    return [process, *(each for child in children for each in find_tree(int(child)))]
+
+
 def _memory(process: int) -> float:
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
