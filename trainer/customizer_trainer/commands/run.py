@@ -87,7 +87,7 @@ def on_this_machine(job: Job, folder: Path, instead: Instead) -> Job:
     the first one's checkpoints nor overwrites its result.
     """
     teacher = None if job.teacher is None else _choose_model(job.teacher, instead.teacher, folder)
-    changes = {
+    changes: dict[str, object] = {
         "model": _choose_model(job.model, instead.model, folder),
         "teacher": teacher,
         "dataset": _choose_data(job.dataset, instead, folder),
