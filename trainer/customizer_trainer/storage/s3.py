@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import boto3
-from boto3.exceptions import RetriesExceededError, S3UploadFailedError
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
@@ -23,6 +23,7 @@ from botocore.exceptions import (
 from customizer_contract.artifact import File
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import ObjectStorage
+from customizer_trainer.storage import ranges
 from customizer_trainer.storage.store import FILES_AT_ONCE, Store, StoredObject
 
 if TYPE_CHECKING:
@@ -31,14 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MEBIBYTE = 2**20
-_TRANSFER = TransferConfig(
-    multipart_threshold=16 * _MEBIBYTE,
-    # Few large parts, and writes of four times the default size: half the work for the processor.
-    multipart_chunksize=64 * _MEBIBYTE,
-    io_chunksize=_MEBIBYTE,
-    max_concurrency=8,
-    num_download_attempts=8,
-)
+_UPLOAD = TransferConfig(multipart_threshold=16 * _MEBIBYTE, multipart_chunksize=ranges.PART_BYTES, max_concurrency=8)
 _PIECE = 2**20
 _DENIED = frozenset({401, 403})
 _MISSING = 404
@@ -162,7 +156,16 @@ class S3(Store):
     def _bring(self, uri: str, target: Path, missing: Reason) -> None:
         bucket, key = split(uri)
         with self._errors(uri, missing):
-            self._client.download_file(bucket, key, str(target), Config=_TRANSFER)
+            found = self._head(bucket, key)
+            if found is None:
+                raise CustomizerError(missing, f"{uri}: no such object in {self._where}.")
+
+            def ask(begin: int, end: int) -> ranges.Body:
+                part = f"bytes={begin}-{end - 1}"
+                answer = self._client.get_object(Bucket=bucket, Key=key, Range=part, IfMatch=found.etag)
+                return cast(ranges.Body, answer["Body"])
+
+            ranges.bring(ask, found.size_bytes, target)
 
     def _send(self, local: Path, uri: str, file: File) -> None:
         bucket, key = split(uri)
@@ -172,7 +175,7 @@ class S3(Store):
                 bucket,
                 key,
                 ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": file.sha256}},
-                Config=_TRANSFER,
+                Config=_UPLOAD,
             )
 
     def _holds(self, uri: str, file: File) -> bool:
@@ -208,7 +211,7 @@ class S3(Store):
             if isinstance(cause, ClientError):
                 raise self._translate(cause, uri, missing) from error
             raise CustomizerError(Reason.STORAGE_UNAVAILABLE, f"{uri}: the upload failed: {error}.") from error
-        except (BotoCoreError, RetriesExceededError) as error:
+        except BotoCoreError as error:
             raise CustomizerError(
                 Reason.STORAGE_UNAVAILABLE, f"{uri}: {self._where} does not answer: {error}."
             ) from error
