@@ -45,8 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     bench_preflight(arguments.models / "smollm2", arguments.megabytes)
     transfer.report()
-    training.report(arguments.models / "smollm2")
     placement.report()
+    training.report(arguments.models / "smollm2")
 
 
 if __name__ == "__main__":
