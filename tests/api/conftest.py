@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from customizer_operator.plan.plan import NIM_SERVICE, POD_GROUP
 from tests.api.control_plane import ControlPlane
 from tests.api.proxy import Proxy
 from tests.api.world import World
@@ -51,14 +52,15 @@ def kueue(control_plane: ControlPlane) -> None:
 
 
 @pytest.fixture(scope="session")
-def volcano(control_plane: ControlPlane) -> None:
-    """A CRD in the place of Volcano's PodGroups; no registry that can be reached here has the real one."""
+def stand_ins(control_plane: ControlPlane) -> None:
+    """CRDs without a schema, for the kinds whose real ones no registry has that can be reached here."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"plural": "podgroups", "singular": "podgroup", "kind": "PodGroup", "listKind": "PodGroupList"}
-    spec = {"group": "scheduling.volcano.sh", "names": names, "scope": "Namespaced", "versions": [version]}
-    crd = {"metadata": {"name": "podgroups.scheduling.volcano.sh"}, "spec": spec}
-    control_plane.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    for resource in (POD_GROUP, NIM_SERVICE):
+        version = {"name": resource.version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        names = {"plural": resource.plural, "singular": resource.kind.lower(), "kind": resource.kind}
+        spec = {"group": resource.group, "names": names, "scope": "Namespaced", "versions": [version]}
+        crd = {"metadata": {"name": f"{resource.plural}.{resource.group}"}, "spec": spec}
+        control_plane.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
     control_plane.wait_for_crds()
 
 

@@ -16,11 +16,12 @@ import yaml
 from customizer_operator.apiserver import ApiError
 from customizer_operator.main import Operator
 from customizer_operator.objects.images import Images
+from customizer_operator.objects.serving_canary import canary_name
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key
 from customizer_operator.settings import Settings
 from tests.api.conftest import ROOT, write_kubeconfig
 from tests.api.control_plane import ApiRefusedError, ControlPlane
-from tests.api.test_model_deployment import ARTIFACT, COMPANIONS, deployment, roll_out, runtime, served, verify
+from tests.api.test_model_deployment import ARTIFACT, BASE, COMPANIONS, deployment, roll_out, runtime, served, verify
 from tests.api.test_scheduling import TOPOLOGY, make_workload
 from tests.api.world import Object, World
 from tests.support import samples
@@ -231,6 +232,16 @@ class Life:
         roll_out(world)
         world.patch(DEPLOYMENTS, "bot", {"spec": {member: None for member, _ in COMPANIONS.values()}})
         self.look("bot", DEPLOYMENTS)
+        owner = world.wait_for("deployments", "bot")
+        canary: Object = {"metadata": {**owner["metadata"], "name": canary_name("bot")}, "spec": owner["spec"]}
+        for written in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"):
+            canary["metadata"].pop(written, None)
+        world.create("deployments", canary)  # left by a version whose trial is over
+        self.look("bot", DEPLOYMENTS)
+        assert world.get("deployments", canary_name("bot")) is None
+        by_nvidia: Object = {"type": "MultiLLM", "image": "registry.test/llm-nim:1.15.5"}
+        world.create(DEPLOYMENTS, deployment("nim", model=BASE, runtime=by_nvidia, backend="NIMService"))
+        self.look("nim", DEPLOYMENTS)
 
 
 def make_roles(plane: ControlPlane, rights: list[tuple[int, Right]]) -> None:
@@ -262,7 +273,7 @@ def requests(
     start_operator: Callable[..., object],
     kueue: None,
     integrations: None,
-    volcano: None,
+    stand_ins: None,
     tmp_path: Path,
 ) -> dict[Right, Request]:
     """What the operator has asked in a life with everything in it, one request for each right."""
