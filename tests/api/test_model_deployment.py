@@ -140,12 +140,12 @@ def serve_models(*names: str) -> Iterator[None]:
     server.server_close()
 
 
-def verify(world: World, result: str, code: int = 0) -> None:
+def verify(world: World, result: str, code: int = 0, name: str = "bot") -> None:
     """Lets the verify Job end, as its controller and a kubelet do."""
-    job = world.wait_for("jobs", "bot-verify") | {"apiVersion": "batch/v1", "kind": "Job"}
-    pod = world.make_pod(job, job["spec"]["template"], "bot-verify-x", {})
+    job = world.wait_for("jobs", f"{name}-verify") | {"apiVersion": "batch/v1", "kind": "Job"}
+    pod = world.make_pod(job, job["spec"]["template"], f"{name}-verify-x", {})
     world.end_pod(pod["metadata"]["name"], code, result)
-    world.finish_job("bot-verify", succeeded=code == 0)
+    world.finish_job(f"{name}-verify", succeeded=code == 0)
 
 
 def roll_out(world: World) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from customizer_contract.result import Result
 from customizer_operator.apiserver import ApiError
 from customizer_operator.main import Operator
 from customizer_operator.objects.images import Images
@@ -241,6 +242,8 @@ class Life:
         assert world.get("deployments", canary_name("bot")) is None
         by_nvidia: Object = {"type": "MultiLLM", "image": "registry.test/llm-nim:1.15.5"}
         world.create(DEPLOYMENTS, deployment("nim", model=BASE, runtime=by_nvidia, backend="NIMService"))
+        self.look("nim", DEPLOYMENTS)
+        verify(world, Result(command="verify").to_json(), name="nim")
         self.look("nim", DEPLOYMENTS)
 
 
