@@ -43,7 +43,7 @@ def test_full_weights_are_served_by_a_nim(start: Start) -> None:
     status = wait_until_ready(deployment)
     (served,) = status["models"]
     assert served["kind"] == "model"
-    assert ask.complete(status["url"], served["name"], PROMPT)
+    assert ask.complete(status["url"], served["name"], PROMPT, max_tokens=4)
 
 
 def artifact_of(models: Path, name: str) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def test_adapters_are_served_beside_their_base_by_a_nim(start: Start, models: Pa
     status = wait_until_ready(name)
     assert [model["kind"] for model in status["models"]] == ["adapter", "base"]
     for served in status["models"]:
-        assert ask.complete(status["url"], served["name"], PROMPT)
+        assert ask.complete(status["url"], served["name"], PROMPT, max_tokens=4)
     change(name, adapters=[live])
     kubectl.wait_until(KIND, name, NAMESPACE, lambda md: is_ready_with(md, ["live"]), timeout=120)
-    assert ask.complete(status["url"], "live", PROMPT)
+    assert ask.complete(status["url"], "live", PROMPT, max_tokens=4)
     change(name, adapters=[])
     wait_until_gone(status["url"], "live")
 
