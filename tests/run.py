@@ -24,7 +24,7 @@ def lint() -> None:
     call(tools / "ruff", "format", "--check", ".")
     call(tools / "mypy")
     call(tools / "mypy", "--explicit-package-bases", "tests/cluster", "tests/demo", "tests/support", "tests/run.py")
-    call(tools / "lint-imports")
+    call(tools / "lint-imports", PYTHONPATH=f"{REPOSITORY / 'operator'}:{REPOSITORY / 'trainer'}")
     call(environments.uv(), "lock", "--check")
 
 
