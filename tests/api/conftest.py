@@ -1,9 +1,9 @@
 """One apiserver for all tests, a namespace for each, the operator where it is asked for."""
 
-import hashlib
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,22 +65,25 @@ def stand_ins(control_plane: ControlPlane) -> None:
 
 
 @pytest.fixture
-def world(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(control_plane: ControlPlane) -> Iterator[World]:
     """A namespace of its own."""
-    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    world = World(control_plane, f"test-{digest}")
+    world = World(control_plane, _new_name())
     yield world
     world.remove()
 
 
+def _new_name() -> str:
+    # No controller ends a namespace here, so that a test that is run once more needs another one.
+    return f"test-{uuid.uuid4().hex[:10]}"
+
+
 @pytest.fixture
-def make_world(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
+def make_world(control_plane: ControlPlane) -> Iterator[Callable[[], World]]:
     """Makes namespaces."""
     made: list[World] = []
 
     def make() -> World:
-        digest = hashlib.sha256(f"{request.node.nodeid}/{len(made)}".encode()).hexdigest()[:10]
-        made.append(World(control_plane, f"test-{digest}"))
+        made.append(World(control_plane, _new_name()))
         return made[-1]
 
     yield make

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ from tests.cluster.builds import build_kubernetes
 ADMIN_TOKEN = "administrator"
 OPERATOR = "system:serviceaccount:customizer-system:customizer-operator"
 _READY_WITHIN = 90
+_BUSY_AT_MOST = 30
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -135,15 +137,20 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
                 **({} if user is None else {"Impersonate-User": user}),
             },
         )
-        try:
-            with urllib.request.urlopen(
-                request, context=ssl.create_default_context(cafile=self.authority), timeout=30
-            ) as response:
-                data = response.read()
-        except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            raise ApiRefusedError(error.code, _message(text)) from error
-        return data if raw else json.loads(data)
+        trust = ssl.create_default_context(cafile=self.authority)
+        deadline = time.monotonic() + _BUSY_AT_MOST
+        while True:
+            try:
+                with urllib.request.urlopen(request, context=trust, timeout=30) as response:
+                    data = response.read()
+            except urllib.error.HTTPError as error:
+                text = error.read().decode()
+                # So it answers for a moment after a CRD has changed; kubectl tries again, too.
+                if error.code == HTTPStatus.TOO_MANY_REQUESTS and time.monotonic() < deadline:
+                    time.sleep(0.5)
+                    continue
+                raise ApiRefusedError(error.code, _message(text)) from error
+            return data if raw else json.loads(data)
 
     def install(self, path: Path, flag: str = "-f") -> None:
         """Applies manifests (`-k`: a kustomization) and waits until the apiserver serves their kinds."""
