@@ -18,7 +18,7 @@ from customizer_contract.result import Result
 from customizer_trainer.training.events import Event, EventReader, Saved, Started, Stepped, Validated
 from tests.cluster.settings import REPOSITORY
 
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 600
 
 IO_PYTHON = os.environ.get("CUSTOMIZER_TEST_IO_PYTHON", sys.executable)
 """Runs what the io image runs; without torch it starts in a third of the time, as there."""
