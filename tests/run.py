@@ -16,6 +16,9 @@ from tests.models.__main__ import folder as models
 REPORTS = REPOSITORY / ".reports"
 """Coverage and logs of the newest run; git ignores it."""
 
+_SOURCES = ":".join(str(REPOSITORY / folder) for folder in ("operator", "trainer", "."))
+"""Where processes that tests start find the packages."""
+
 
 def lint() -> None:
     """Style, types, the architecture's contracts, and drift of what is generated."""
@@ -24,7 +27,7 @@ def lint() -> None:
     call(tools / "ruff", "format", "--check", ".")
     call(tools / "mypy")
     call(tools / "mypy", "--explicit-package-bases", "tests/cluster", "tests/demo", "tests/support", "tests/run.py")
-    call(tools / "lint-imports", PYTHONPATH=f"{REPOSITORY / 'operator'}:{REPOSITORY / 'trainer'}")
+    call(tools / "lint-imports")
     call(environments.uv(), "lock", "--check")
 
 
@@ -86,7 +89,8 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
 
 def call(*command: str | Path, **variables: str) -> None:
     """Runs a command and ends the run if it fails."""
-    status = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **variables}, check=False).returncode
+    environment = {**os.environ, "PYTHONPATH": _SOURCES, **variables}
+    status = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
     if status != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit status {status}")
 
