@@ -83,14 +83,13 @@ def _costs_of_unsloth(settings: Unsloth, dtype: Dtype, device: Literal["gpu", "c
     # The library's own choice is that of the checkpoint on a CPU, and 16 bits on a GPU.
     size = BYTES_OF[model.dtype] if model.dtype in BYTES_OF else BYTES_OF[dtype] if device == "cpu" else 2
     frozen = QUANTIZED_4_BIT if model.load_in_4bit else 1 if model.load_in_8bit else size
-    adapts = training.finetuning_type == "lora"
     # Without a GPU, optimizers of 8 bits are replaced.
     small = 2 if device == "gpu" else 2 * FLOAT
     moments = {"adamw_8bit": small, "paged_adamw_8bit": small, "sgd": 0}.get(settings.optimizer.optim, 2 * FLOAT)
     return Costs(
         frozen=frozen,
         # Adapters are trained in full precision, and so are all weights beside fp16.
-        trained=FLOAT if adapts or settings.hardware.precision == "fp16" else size,
+        trained=FLOAT if training.adapts or settings.hardware.precision == "fp16" else size,
         moments=moments,
         computed=size,
         logit=size,

@@ -60,7 +60,7 @@ def _changes_of_automodel(shapes: list[ModelShape], settings: Automodel) -> Iter
         changed = _change(settings, "parallelism", num_nodes=nodes)
         if batch.global_batch_size % (changed.batch.micro_batch_size * data_parallel_size(changed.outline)) == 0:
             yield _join(written, f"parallelism.numNodes: {nodes}"), changed
-    if settings.training.finetuning_type == "all_weights" and settings.training.precision != "fp8":
+    if not settings.training.adapts and settings.training.precision != "fp8":
         changed = _change(settings, "training", finetuning_type="lora")
         yield _join(written, "training.finetuningType: lora"), changed
 
@@ -78,7 +78,7 @@ def _changes_of_unsloth(settings: Unsloth) -> Iterator[Change]:
     for length in _shorter(settings.model.max_seq_length):
         changed = _change(settings, "model", max_seq_length=length)
         yield _join(written, f"model.maxSeqLength: {length}"), changed
-    if settings.training.finetuning_type == "all_weights":
+    if not settings.training.adapts:
         written = _join(written, "training.finetuningType: lora")
         settings = _change(settings, "training", finetuning_type="lora")
         yield written, settings

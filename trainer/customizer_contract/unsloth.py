@@ -142,6 +142,11 @@ class Training(Model):
         ),
     )
 
+    @property
+    def adapts(self) -> bool:
+        """Tells whether adapters are trained, rather than all weights."""
+        return self.finetuning_type == "lora"
+
 
 class LrSchedulerKwargs(Model):
     """Options of the learning rate's course."""
@@ -312,7 +317,7 @@ class Unsloth(Model):
             validate_every_epochs=1.0,
             validation_split=schedule.validation_split,
             seed=schedule.seed,
-            adapts=training.finetuning_type == "lora",
+            adapts=training.adapts,
             max_seq_length=self.model.max_seq_length,
             max_seq_length_field="unsloth.model.maxSeqLength",
             selection="last",

@@ -55,7 +55,7 @@ def build_settings(job: Job, inputs: Inputs) -> dict[str, Any]:
     spec, steps = _effective(job), count_steps(job.outline, inputs.training_samples, inputs.packing)
     return {
         "model": _model(spec, job, inputs),
-        "lora": _lora(spec) if spec.training.finetuning_type == "lora" else None,
+        "lora": _lora(spec) if spec.training.adapts else None,
         "trainer": _trainer(spec, job, inputs),
         "samples": str(inputs.samples),
         "pack_size": None if inputs.packing is None else inputs.packing.size,
@@ -95,7 +95,7 @@ def warn_of_serving(job: Job) -> list[str]:
     """Names what will keep servers from using the result as it was trained."""
     spec = _asked(job)
     lora = spec.training.lora
-    if spec.training.finetuning_type != "lora" or spec.output.save_method != "lora":
+    if not spec.training.adapts or spec.output.save_method != "lora":
         return []
     warnings = [
         f"vLLM does not serve an adapter with {to_camel(field)}: use output.saveMethod merged_16bit, or serve it with"
@@ -130,7 +130,7 @@ def _model(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "dtype": _dtype(spec, job, inputs) if spec.model.dtype == "auto" else spec.model.dtype,
         "load_in_4bit": spec.model.load_in_4bit,
         "load_in_8bit": spec.model.load_in_8bit,
-        "full_finetuning": spec.training.finetuning_type == "all_weights",
+        "full_finetuning": not spec.training.adapts,
         "trust_remote_code": job.model.trust_remote_code,
         "use_gradient_checkpointing": _CHECKPOINTING[spec.training.use_gradient_checkpointing],
         "device_map": {"": 0} if job.device == "gpu" else "cpu",
@@ -157,7 +157,7 @@ def _dtype(spec: Unsloth, job: Job, inputs: Inputs) -> str | None:
     if spec.hardware.precision == "bf16":
         return None
     # Gradients of float16 weights cannot be scaled.
-    return "float16" if spec.training.finetuning_type == "lora" else "float32"
+    return "float16" if spec.training.adapts else "float32"
 
 
 def _lora(spec: Unsloth) -> dict[str, Any]:
