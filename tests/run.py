@@ -89,7 +89,9 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
 
 def call(*command: str | Path, **variables: str) -> None:
     """Runs a command and ends the run if it fails."""
-    environment = {**os.environ, "PYTHONPATH": _SOURCES, **variables}
+    # Where this is set, every rank of every training would compile all of torch and transformers anew.
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+    environment = {**os.environ, **compiled, "PYTHONPATH": _SOURCES, **variables}
     status = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
     if status != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit status {status}")
