@@ -12,6 +12,7 @@ import pytest
 from tests.demo import ask
 from tests.e2e.conftest import BUCKET, NAMESPACE, Job, build_job
 from tests.support import kubectl, storage
+from tests.support.load import IN_FLIGHT, keep_asking
 
 Start = Callable[[Job], str]
 KIND = "modeldeployment"
@@ -89,8 +90,8 @@ def wait_ready(name: str, adapters: list[str], timeout: float = 240) -> Job:
     return wait(name, is_ready, timeout)
 
 
-def complete(url: str, model: str, prompt: str, key: str | None = KEY) -> str:
-    return ask.complete(url, model, prompt, max_tokens=4, timeout=300, key=key)
+def complete(url: str, model: str, prompt: str, key: str | None = KEY, max_tokens: int = 4) -> str:
+    return ask.complete(url, model, prompt, max_tokens=max_tokens, timeout=300, key=key)
 
 
 def find_pod(name: str) -> Job:
@@ -107,7 +108,10 @@ def identity(pod: Job) -> tuple[str, int]:
 
 
 def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> None:
-    """The server asks for a key: whatever the operator knows of it, it knows by the sidecar."""
+    """The server asks for a key: whatever the operator knows of it, it knows by the sidecar.
+
+    In the end it is rolled out anew, on two replicas, and one of these is lost, while requests are in flight.
+    """
     door = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "door", "namespace": NAMESPACE}}
     kubectl.apply({**door, "stringData": {"API_KEY": KEY}})
     job = start(build_job("for-live", model="smollm2", steps=4))
@@ -145,8 +149,14 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
         complete(url, "zero", PROMPT)
 
     answer = complete(url, "tuned", PROMPT)
-    killed = find_pod(name)["metadata"]["name"]
-    kubectl.kubectl("delete", "pod", killed, "-n", NAMESPACE, "--grace-period=1")
-    kubectl.wait_until(KIND, name, NAMESPACE, lambda md: not kubectl.is_true(md, "Ready"), timeout=60)
-    wait_ready(name, ["tuned"], 480)
+    with keep_asking(lambda number: complete(url, (name, "tuned")[number % 2], PROMPT, max_tokens=1)) as outcomes:
+        change = {"spec": {"replicas": 2, "runtime": {"maxModelLen": 512}}}
+        kubectl.kubectl("patch", KIND, name, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(change))
+        assert wait_ready(name, ["tuned"], 480)["adapters"][0]["ready"] == "2/2"
+        # As an eviction does: whoever drains a node waits until the requests of a server have ended.
+        kubectl.kubectl("delete", "pod", find_pod(name)["metadata"]["name"], "-n", NAMESPACE, "--wait=false")
+        kubectl.wait_until(KIND, name, NAMESPACE, lambda md: not kubectl.is_true(md, "Ready"), timeout=60)
+        wait_ready(name, ["tuned"], 480)
+    assert outcomes.errors == []
+    assert outcomes.answered > IN_FLIGHT
     assert complete(url, "tuned", PROMPT) == answer

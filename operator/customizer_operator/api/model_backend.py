@@ -13,6 +13,7 @@ _OURS_ALONE = (
     "cache",
     "autoscaling",
     "topologySpread",
+    "drainSeconds",
     "ingress",
     "serviceMonitor",
     "runtime.lora",

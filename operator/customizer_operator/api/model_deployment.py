@@ -112,6 +112,9 @@ class ServingSettings(Placement):
     """Lets the load say how many servers there are."""
     update_strategy: UpdateStrategy = UpdateStrategy()
     """How servers are replaced. Default: a new one answers before an old one goes."""
+    drain_seconds: int | None = Field(None, ge=1, le=3600)
+    """How long a server that is to go still answers the requests that it has, while new ones go to others. Those that
+    take longer are cut; the server keeps its GPUs until then. Default: 30."""
     topology_spread: list[TopologySpread] | None = Field(None, max_length=8)
     """How the servers are spread over nodes and zones."""
     resources: Resources | None = None

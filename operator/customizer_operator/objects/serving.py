@@ -55,8 +55,9 @@ _STORE_VOLUME = "model-store"
 _CACHE_VOLUME = "cache"
 _SHARED_VOLUME = "model-cache"
 _SHARED_MOUNT: Object = {"name": _SHARED_VOLUME, "mountPath": str(MODEL_CACHE)}
-_DRAIN_SECONDS = 10
-_GRACE_SECONDS = 60
+_DRAIN_SECONDS = 30
+_GRACE_SECONDS = 30
+"""What a server has to end in after it was told to, before it is killed."""
 _DEADLINE_SECONDS = 3600
 
 
@@ -165,6 +166,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
     has_sidecar = needs_sidecar(deployment)
     sidecars = [build_sidecar(deployment, access, io_image, _STORE_VOLUME)] if has_sidecar else []
     gpus = {spec.gpu_resource: str(spec.runtime.tensor_parallel_size)} if access.device == "gpu" else {}
+    drain_seconds = spec.drain_seconds or _DRAIN_SECONDS
     server: Object = {
         "name": SERVER,
         "image": image,
@@ -176,8 +178,9 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "startupProbe": build_server_probe(engine.ready, period=10, failures=180),
         "readinessProbe": build_server_probe(engine.ready, period=5, failures=3),
         "livenessProbe": build_server_probe(engine.live, period=10, failures=6),
-        # Requests still come until every node has taken notice that the pod goes.
-        "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
+        # Requests still come until every node has taken notice that the pod goes, and engines that are told to stop
+        # cut those that they have. To sleep is what every image can do, whatever engine is in it.
+        "lifecycle": {"preStop": {"sleep": {"seconds": drain_seconds}}},
         "resources": build_resources(spec.resources or Resources(), gpus),
         "securityContext": {
             **build_container_security(),
@@ -211,7 +214,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
             *([_template_volume()] if spec.runtime.chat_template is not None else []),
             *build_claim_volumes(access.claims),
         ],
-        grace_seconds=_GRACE_SECONDS,
+        grace_seconds=drain_seconds + _GRACE_SECONDS,
     )
     if not spec.topology_spread:
         return pod

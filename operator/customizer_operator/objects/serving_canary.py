@@ -18,6 +18,10 @@ def build_canary(servers: Object) -> Object:
     version = {VERSION_ANNOTATION: find_version(servers)}
     # It stands alone, so that there is nothing to spread it from.
     pod = {key: value for key, value in template["spec"].items() if key != "topologySpreadConstraints"}
+    # Nobody's requests are cut when it goes.
+    pod["containers"] = [
+        {key: value for key, value in server.items() if key != "lifecycle"} for server in pod["containers"]
+    ]
     return {
         **servers,
         "metadata": {

@@ -141,6 +141,14 @@ def test_the_first_version_is_served_at_once_where_there_is_no_bound() -> None:
     assert status["evaluation"]["score"] == 0.7
 
 
+def test_a_canary_does_not_wait_for_requests_when_it_goes() -> None:
+    world = follow(build_served(), **{DIGEST: score(0.7)})
+    world.settle()
+    (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
+    (canary,) = world.get(DEPLOYMENT, "bot-canary")["spec"]["template"]["spec"]["containers"]
+    assert server.keys() - canary.keys() == {"lifecycle"}
+
+
 def test_a_version_that_is_good_enough_takes_over() -> None:
     world = follow(build_served(), **{DIGEST: score(0.7)})
     before = world.get(DEPLOYMENT, "bot")["spec"]

@@ -41,6 +41,14 @@ def test_a_server_takes_a_gpu_for_each_rank(device: str, limits: dict[str, str])
     assert server["resources"] == {"limits": limits}
 
 
+@pytest.mark.parametrize(("spec", "drain", "grace"), [({}, 30, 60), ({"drainSeconds": 600}, 600, 630)])
+def test_a_server_that_goes_first_answers_what_it_was_asked(spec: dict[str, int], drain: int, grace: int) -> None:
+    pod = served(**spec).get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]
+    (server,) = pod["containers"]
+    assert server["lifecycle"]["preStop"] == {"sleep": {"seconds": drain}}
+    assert pod["terminationGracePeriodSeconds"] == grace
+
+
 def test_a_claim_with_the_base_model_is_mounted_where_it_is_read() -> None:
     claim = {"claimName": "models", "path": "smollm2"}
     model = {"artifact": {"uri": "s3://demo/out", "baseModel": {"persistentVolumeClaim": claim}}}
