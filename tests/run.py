@@ -112,6 +112,8 @@ def summarize(seconds: dict[str, float]) -> None:
 def bench() -> None:
     """Measures and prints ratios; never part of a test run."""
     call(environments.make("automodel") / "bin" / "python", "-P", "-m", "tests.bench", models())
+    call("make", "--no-print-directory", "images", "up", "deploy")
+    call(HANDLE / "run", environments.make("dev") / "bin" / "python", "-P", "-m", "tests.bench.adapters", models())
 
 
 def main() -> None:
