@@ -17,6 +17,7 @@ from tests.unit.serving.world import (
     ADAPTER,
     ARTIFACT,
     DIGEST,
+    MODEL,
     World,
     build_deployment,
     build_job,
@@ -147,6 +148,23 @@ def test_a_canary_does_not_wait_for_requests_when_it_goes() -> None:
     (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
     (canary,) = world.get(DEPLOYMENT, "bot-canary")["spec"]["template"]["spec"]["containers"]
     assert server.keys() - canary.keys() == {"lifecycle"}
+
+
+def test_a_canary_reads_the_store_by_itself_where_the_servers_do() -> None:
+    runtime = {"type": "MultiLLM", "image": "nim/model-free-nim:2.0.6", "device": "cpu"}
+    first = MODEL.model_copy(update={"uri": "s3://demo/first"})
+    spec = build_deployment(runtime=runtime, weights="Direct", **CANARY)
+    world = World(spec, publish(first), first, listed=["tickets"])
+    world.scores = {DIGEST: score(0.7)}
+    world.settle()
+    second = first.model_copy(update={"uri": "s3://demo/second", "manifest_digest": NEXT_DIGEST})
+    world.job, world.verdict = publish(second), second
+    world.settle()
+    found = {}
+    for name in ("bot", "bot-canary"):
+        (server,) = world.get(DEPLOYMENT, name)["spec"]["template"]["spec"]["containers"]
+        found[name] = next(entry["value"] for entry in server["env"] if entry["name"] == "NIM_MODEL_PATH")
+    assert found == {"bot": "s3://demo/first", "bot-canary": "s3://demo/second"}
 
 
 def test_a_version_that_is_good_enough_takes_over() -> None:
