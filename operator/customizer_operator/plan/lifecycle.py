@@ -250,7 +250,8 @@ def _find_failure(attempts: Sequence[Attempt], max_attempts: int) -> Failure | N
 def _find_stage(pods: Sequence[Pod], replicas: int) -> Stage:
     if len(pods) < replicas or any(pod.node is None for pod in pods):
         return Stage.PLACING
-    return Stage.RUNNING if all(pod.runs or pod.is_over for pod in pods) else Stage.STARTING
+    # A container that has ended is seen a moment before its pod is over.
+    return Stage.RUNNING if all(pod.started_at is not None or pod.is_over for pod in pods) else Stage.STARTING
 
 
 def _observe_attempt(attempt: Attempt, pods: Sequence[Pod], view: JobView) -> Attempt:

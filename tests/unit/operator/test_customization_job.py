@@ -347,6 +347,15 @@ def test_what_was_published_while_suspending_counts() -> None:
     assert world.condition("Complete")[0] == "True"
 
 
+def test_a_worker_whose_container_has_ended_does_not_turn_training_into_starting() -> None:
+    world = with_dataset(new_world())
+    _, second = with_running(world)
+    world.end_pod(second, 0)
+    world.objects[POD, second]["status"]["phase"] = "Running"
+    world.settle()
+    assert world.condition("Running") == ("True", "Training")
+
+
 def test_progress_is_told_and_stays_when_rank_0_is_silent() -> None:
     world = with_dataset(new_world())
     with_running(world)
