@@ -100,7 +100,8 @@ class _Text:
     def __init__(self, head: bytes, stream: IO[bytes]) -> None:
         self._stream = stream
         self._bytes = head
-        self._decoder = getincrementaldecoder("utf-8")(errors="replace")
+        # What is not UTF-8 is told of the element that holds it, when this is looked at.
+        self._decoder = getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._text = ""
         self._at = 0
         self._line = 1
@@ -133,6 +134,8 @@ class _Text:
                     continue
                 self._at = error.pos
                 return self.defect(error.msg)
+            except RecursionError:
+                return self.defect("nested too deeply")
             # A number may go on.
             if end == len(self._text) and self._read():
                 continue

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from customizer_trainer.datasets.characters import find_no_text
 from customizer_trainer.datasets.problems import Defect
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -79,6 +80,8 @@ def _calls(calls: object, at: str, defects: list[Defect]) -> list[dict[str, Any]
             defects.append(
                 Defect("wrong-type", f"{at}[{index}].function.arguments", "expected an object, or one as JSON text")
             )
+        elif (no_text := find_no_text(arguments, f"{at}[{index}].function.arguments")) is not None:
+            defects.append(no_text)
         parsed.append({**call, "type": "function", "function": {**function, "arguments": arguments}})
     return parsed
 
@@ -88,7 +91,7 @@ def _arguments(arguments: object) -> dict[str, Any] | None:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return None
     return arguments if isinstance(arguments, dict) else None
 
@@ -97,13 +100,15 @@ def _tools(tools: object, defects: list[Defect]) -> list[dict[str, Any]] | None:
     if isinstance(tools, str):
         try:
             tools = json.loads(tools or "null")
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             tools = {}
     if tools is None or tools == []:
         return None
     if not isinstance(tools, list):
         defects.append(Defect("wrong-type", "tools", "expected an array of tools, or one as JSON text"))
         return None
+    if (no_text := find_no_text(tools, "tools")) is not None:
+        defects.append(no_text)
     for index, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or tool.get("type", "function") != "function":

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from customizer_trainer.datasets.blocks import Block
+from customizer_trainer.datasets.characters import find_no_text
 from customizer_trainer.datasets.problems import Defect
 
 _SHOWN = 60
@@ -28,10 +29,10 @@ def read_records(block: Block) -> Iterator[Record]:
         yield from _lines(block.first, content)
     elif isinstance(content, list):
         for number, element in enumerate(content, start=block.first):
-            yield Record(number, _object(element))
+            yield Record(number, find_no_text(element) or _object(element))
     else:
-        for number, row in enumerate(content.to_pylist(), start=block.first):
-            yield Record(number, without_nulls(row))
+        for number, row in enumerate(_rows(content), start=block.first):
+            yield Record(number, row if isinstance(row, Defect) else without_nulls(row))
 
 
 def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +46,26 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value
+
+
+def _rows(batch: Any) -> list[dict[str, Any] | Defect]:
+    """Decodes the rows of an Arrow record batch, of which nobody has checked the strings."""
+    try:
+        rows: list[dict[str, Any] | Defect] = batch.to_pylist()
+    except UnicodeDecodeError:
+        return [_row(batch.slice(index, 1)) for index in range(len(batch))]
+    return rows
+
+
+def _row(batch: Any) -> dict[str, Any] | Defect:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            (row[name],) = column.to_pylist()
+        except UnicodeDecodeError as error:
+            found = f"the byte 0x{error.object[error.start]:02x} at byte {error.start + 1}"
+            return Defect("no-text", name, f"expected a text, found {found}, which is not UTF-8")
+    return row
 
 
 def _lines(first: int, content: bytes) -> Iterator[Record]:
@@ -65,14 +86,15 @@ def _parse(text: bytes) -> dict[str, Any] | Defect:
 
 def _explain(text: bytes, error: ValueError) -> Defect:
     try:
-        json.loads(text.decode())
+        if (no_text := find_no_text(json.loads(text.decode()))) is not None:
+            return no_text
     except UnicodeDecodeError as undecodable:
         return Defect("invalid-utf8", None, f"not UTF-8 (byte {undecodable.start + 1} of the line)")
     except json.JSONDecodeError as broken:
         return Defect("invalid-json", None, f"not valid JSON: {broken.msg} at column {broken.colno}")
     except RecursionError:
         pass
-    # Half of a surrogate pair, or deeper than anything sensible: what no tokenizer takes.
+    # Deeper than anything sensible.
     return Defect("invalid-json", None, f"not valid JSON: {error}")
 
 

@@ -85,6 +85,16 @@ REFUSED = {
         "wrong-type",
         "messages[1].tool_calls[0].function.arguments",
     ),
+    "half of a surrogate pair in arguments as JSON text": (
+        chat(USER, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"a": "\\ud83d"}'}}]}),
+        "no-text",
+        "messages[1].tool_calls[0].function.arguments.a",
+    ),
+    "half of a surrogate pair in tools as JSON text": (
+        chat(USER, ASSISTANT, tools='[{"function": {"name": "\\udc00"}}]'),
+        "no-text",
+        "tools[0].function.name",
+    ),
     "a tool without a name": (chat(USER, ASSISTANT, tools=[{"function": {}}]), "wrong-type", "tools[0].function.name"),
 }
 

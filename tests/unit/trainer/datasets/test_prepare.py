@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
@@ -64,6 +66,37 @@ def test_given_validation_data_stay_apart(tmp_path: Path, tokenizer: Tokenizer) 
     assert read_indices(tmp_path / "samples" / "validation.npy").tolist() == [3, 4]
     store = SampleStore(tmp_path / "samples" / "store")
     assert prepared.facts.training.tokens == int(store.lengths[:3].sum())
+
+
+def write_halves(folder: Path, ending: str) -> Path:
+    """Writes two records, of which the second has half of a surrogate pair in its completion."""
+    path = folder / f"a.{ending}"
+    records = [{"prompt": "p", "completion": "😀"}, {"prompt": "p", "completion": "cut \ud83d"}]
+    if ending == "parquet":
+        # Arrow itself makes no such string, so it is made of bytes.
+        completions = [record["completion"].encode(errors="surrogatepass") for record in records]
+        table = {"prompt": ["p", "p"], "completion": pa.array(completions).view(pa.string())}
+        pq.write_table(pa.table(table), path)
+    else:
+        write(path, [records] if ending == "json" else records)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_half_of_a_character_is_the_data_s_error_in_every_format(
+    tmp_path: Path, tokenizer: Tokenizer, ending: str
+) -> None:
+    path = write_halves(tmp_path, ending)
+    with pytest.raises(InvalidRecordsError) as raised:
+        prepare(Data({path.name: path}, {}), lambda _: tokenizer, how(share=0.5), tmp_path / "samples")
+    error = raised.value
+    assert (error.reason, error.file, error.line, error.field) == (
+        Reason.DATASET_INVALID,
+        path.name,
+        2,
+        "completion",
+    )
+    assert error.problems.counts == {"no-text": 1}
 
 
 def test_what_is_shortened_and_dropped_is_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:

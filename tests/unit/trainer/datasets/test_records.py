@@ -58,7 +58,6 @@ DEFECTS = {
     "broken JSON": (b'{"a": 1,}', "invalid-json", "not valid JSON: "),
     "an array": (b"7", "not-an-object", "expected a JSON object, found 7"),
     "another encoding": (b'{"a": "\xe9"}', "invalid-utf8", "not UTF-8 (byte 8 of the line)"),
-    "half of a surrogate pair": (b'{"a": "\\ud83d"}', "invalid-json", "not valid JSON: "),
     "depth without an end": (b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}", "invalid-json", "not valid JSON: "),
 }
 
@@ -73,6 +72,56 @@ def test_what_is_no_record_is_told_and_reading_goes_on(tmp_path: Path, line: byt
     assert (first.content, third.content) == ({"a": 1}, {"a": 3})
 
 
+HALVES = {
+    "alone": ({"a": "x\ud83d"}, "a"),
+    "the second one": ({"a": "\udc80\n"}, "a"),
+    "the wrong way round": ({"a": "\ude00\ud83d"}, "a"),
+    "in depth": ({"messages": [{"content": "é"}, {"content": "\udfff"}]}, "messages[1].content"),
+    "in a name": ({"a": {"\ud800": 1}}, "a.\\ud800"),
+    "in a column that is not read": ({"a": 1, "other": "\ud83d"}, "other"),
+}
+
+
+@pytest.mark.parametrize(("record", "field"), HALVES.values(), ids=HALVES.keys())
+@pytest.mark.parametrize("is_array", [False, True], ids=["lines", "array"])
+def test_half_of_a_surrogate_pair_is_told_with_its_field(
+    tmp_path: Path, record: dict[str, Any], field: str, is_array: bool
+) -> None:
+    texts = [json.dumps(value) for value in ({"a": "é😀"}, record, {"a": 3})]
+    content = f"[{','.join(texts)}]" if is_array else "\n".join(texts)
+    first, second, third = read(tmp_path / ("a.json" if is_array else "a.jsonl"), content.encode())
+    assert isinstance(second.content, Defect)
+    assert (second.number, second.content.kind, second.content.field) == (2, "no-text", field)
+    # What is told goes into reports, which are UTF-8.
+    assert f"{second.content}".encode()
+    assert (first.content, third.content) == ({"a": "é😀"}, {"a": 3})
+
+
+def test_bytes_of_an_array_that_are_not_utf8_are_told_with_their_field(tmp_path: Path) -> None:
+    first, second = read(tmp_path / "a.json", b'[{"a": 1}, {"a": "\xe9"}]')
+    assert first.content == {"a": 1}
+    assert isinstance(second.content, Defect)
+    assert (second.number, second.content.kind, second.content.field) == (2, "no-text", "a")
+    assert "0xe9" in second.content.message
+
+
+@pytest.mark.parametrize("content", [b"x\xed\xa0\xbd", b"\xe9"], ids=["half of a surrogate pair", "another encoding"])
+@pytest.mark.parametrize("is_nested", [False, True], ids=["a column", "a struct"])
+def test_strings_of_a_table_that_are_no_text_are_told_with_their_column(
+    tmp_path: Path, content: bytes, is_nested: bool
+) -> None:
+    # As others write it: Arrow itself makes no such string, and checks none that it reads.
+    strings = pa.array([b"p", content, b"r"]).view(pa.string())
+    column = pa.StructArray.from_arrays([strings], ["content"]) if is_nested else strings
+    pq.write_table(pa.table({"prompt": ["1", "2", "3"], "messages": column}), tmp_path / "a.parquet")
+    first, second, third = read_file(tmp_path / "a.parquet")
+    assert isinstance(second.content, Defect)
+    assert (second.number, second.content.kind, second.content.field) == (2, "no-text", "messages")
+    assert isinstance(first.content, dict)
+    assert isinstance(third.content, dict)
+    assert third.content["prompt"] == "3"
+
+
 def test_lines_in_a_json_file_are_read_as_lines(tmp_path: Path) -> None:
     assert read(tmp_path / "a.json", b'{"a": 1}\n{"a": 2}\n') == [Record(1, {"a": 1}), Record(2, {"a": 2})]
 
@@ -80,6 +129,11 @@ def test_lines_in_a_json_file_are_read_as_lines(tmp_path: Path) -> None:
 ARRAYS = {
     "an element": (b'[{"a": 1},\n{"a": }]', 2, "not a JSON array: Expecting value at line 2 column 7"),
     "a comma": (b'[{"a": 1}\n{"a": 2}]', 2, "not a JSON array: expected a comma or the end of the array at line 2"),
+    "depth without an end": (
+        b'[{"a": 1},\n' + b"[" * 5000 + b"]" * 5000 + b"]",
+        2,
+        "not a JSON array: nested too deeply at line 2",
+    ),
     "the end": (b'[{"a": 1}', 2, "not a JSON array: expected a comma or the end of the array at line 1"),
 }
 
