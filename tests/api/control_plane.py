@@ -1,7 +1,6 @@
 """etcd and kube-apiserver on free ports of 127.0.0.1, with RBAC on."""
 
 import json
-import socket
 import ssl
 import subprocess
 import time
@@ -14,11 +13,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.cluster.builds import build_kubernetes
+from tests.support.ports import free_port
 
 ADMIN_TOKEN = "administrator"
 OPERATOR = "system:serviceaccount:customizer-system:customizer-operator"
 _READY_WITHIN = 90
+"""Seconds that a server may take to start."""
 _BUSY_AT_MOST = 30
+"""Seconds for which a request is tried again while the apiserver says that it has too much to do."""
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -42,7 +44,7 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs = build_kubernetes()
-        self.url = f"https://127.0.0.1:{_free_port()}"
+        self.url = f"https://127.0.0.1:{free_port()}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self.audit = folder / "audit.log"
         """What the operator has asked of the apiserver, a line a request."""
@@ -50,7 +52,7 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         self.authority = folder / "certificates" / "apiserver.crt"
 
     def __enter__(self) -> Self:
-        client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         self.start(
             "etcd",
             f"--data-dir={self.folder / 'etcd'}",
@@ -205,9 +207,3 @@ def _message(text: str) -> str:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError):
         return text
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

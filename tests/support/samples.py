@@ -15,6 +15,19 @@ from customizer_contract.result import (
     TrainingFacts,
 )
 
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "max_position_embeddings": 2048,
+    "num_hidden_layers": 32,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "dtype": "bfloat16",
+}
+"""The configuration of a model of 8 billion parameters."""
 _LENGTHS = Lengths(mean=40.0, p50=38, p95=90, max=120)
 DIGEST = "a" * 64
 

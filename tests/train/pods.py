@@ -1,7 +1,6 @@
 """What tests of both backends do with pods, and how they judge what was published."""
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,9 @@ from customizer_contract.job import Job
 from customizer_contract.model_config import find_text_config, parse_dtype, parse_shape
 from customizer_contract.transfers import estimate_uploads
 from customizer_trainer.storage.digest import file_digest
+from tests.support.ports import free_port
 from tests.train.conftest import chats, client
 from tests.train.harness import Pod, Running, Storage
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def fetch(*pods: Pod) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.cluster.builds import VERSITYGW, build_upstream
+from tests.support.ports import free_port
 from tests.train.harness import Storage
 
 
@@ -16,9 +17,7 @@ class StorageServer:
     def __init__(self, root: Path) -> None:
         for name in ("data", "sidecar"):
             (root / name).mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._address = f"127.0.0.1:{free_port()}"
         self.storage = Storage(f"http://{self._address}", "tests", "tests-secret")
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None

@@ -7,7 +7,7 @@ import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.training.failures import classify
-from tests.train.pods import free_port
+from tests.support.ports import free_port
 
 
 def load_other_weights() -> None:

@@ -9,8 +9,9 @@ from customizer_contract.job import Job
 from customizer_trainer.training.events import Event, EventLog, Stepped, Validated
 from customizer_trainer.training.trackers import Trackers
 from tests.cluster.settings import REPOSITORY
+from tests.support.ports import free_port
 from tests.train.harness import Storage, build_job
-from tests.train.trackers import find_run, free_port, history
+from tests.train.trackers import find_run, history
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 PATIENCE = 120.0

@@ -17,9 +17,10 @@ from customizer_contract.job import Job
 from customizer_contract.logs import LogEntry
 from customizer_contract.progress import Progress
 from customizer_trainer.storage.digest import file_digest
+from tests.support.ports import free_port
 from tests.train.conftest import client
 from tests.train.harness import Outcome, Pod, Running, Storage, build_job, slowed
-from tests.train.pods import chat_loss, check_uploads, checkpoint_exists, download, fetch, free_port, mean_loss, train
+from tests.train.pods import chat_loss, check_uploads, checkpoint_exists, download, fetch, mean_loss, train
 
 SFT: dict[str, Any] = {
     "training": {"finetuningType": "all_weights", "maxSeqLength": 64},

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import environments
+from tests.support.ports import free_port
 
 _START_SECONDS = 120
 
@@ -52,13 +52,6 @@ def history(address: str, run: dict[str, Any], number: str) -> dict[int, float]:
     points = [(int(point.get("step", 0)), float(point["value"])) for point in found["metrics"]]
     assert len(points) == len(dict(points)), points
     return dict(points)
-
-
-def free_port() -> int:
-    """Returns a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _ask(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

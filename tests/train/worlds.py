@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from customizer_trainer.training.events import EventLog, EventReader, Stepped, Validated
-from tests.train.pods import free_port
+from tests.support.ports import free_port
 
 _LIBRARY = "customizer_trainer.backends.automodel.rank"
 _PATIENCE_SECONDS = 300

@@ -75,22 +75,10 @@ def test_without_the_number_of_samples_the_steps_are_not_known(
     assert "Give --samples N." in text
 
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "torch_dtype": "bfloat16",
-    "num_hidden_layers": 32,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-}
-
-
 def test_with_the_models_configuration_memory_and_transfers_are_estimated(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "config.json").write_text(json.dumps(samples.LLAMA))
     code, text = plan(capsys, tmp_path, "--samples=1000", f"--model-config={tmp_path / 'config.json'}")
     assert code == 0
     numbers = find_numbers(text)

@@ -5,20 +5,9 @@ import pytest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.model import ModelConfig, is_known_to_transformers, parse_config
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model, check_vocabulary
+from tests.support.samples import LLAMA
 from tests.unit.trainer.conftest import build_job
 
-LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "max_position_embeddings": 2048,
-    "num_hidden_layers": 32,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "dtype": "bfloat16",
-}
 TIED = {**LLAMA, "tie_word_embeddings": True}
 MIXTURE = {**LLAMA, "num_local_experts": 8, "num_experts_per_tok": 2}
 

@@ -8,8 +8,8 @@ import pytest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.model import parse_config
 from customizer_trainer.teacher_checks import check_teacher, check_vocabularies, read_vocabulary
+from tests.support.samples import LLAMA
 from tests.unit.trainer.conftest import build_job
-from tests.unit.trainer.test_model_checks import LLAMA
 
 LARGER: dict[str, Any] = {**LLAMA, "num_hidden_layers": 80, "hidden_size": 8192, "num_attention_heads": 64}
 MODEL = {"source": {"kind": "s3", "uri": "s3://bucket/teacher"}}

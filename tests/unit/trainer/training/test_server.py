@@ -11,6 +11,7 @@ from customizer_trainer.training.events import Event, Saved, Saving, Stepped
 from customizer_trainer.training.memory import count_kills
 from customizer_trainer.training.server import PREFIX, ProgressServer
 from customizer_trainer.training.state import Training
+from tests.support.ports import free_port
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,9 +41,7 @@ def saved(step: int) -> tuple[Event, Event]:
 
 
 def test_progress_and_metrics_are_served_as_they_are_now() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     training = Training.begin(attempt=2, total_steps=10, resumed_from=None, now=NOW)
     server = ProgressServer(port, training)
     try:
