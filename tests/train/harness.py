@@ -93,6 +93,10 @@ class Pod:
         """Returns what rank 0 told of each step of an attempt."""
         return {event.step: event for event in self._events(attempt) if isinstance(event, Stepped)}
 
+    def losses(self, attempt: int) -> dict[int, float]:
+        """Returns the loss of each step of an attempt that rank 0 told of."""
+        return {step: event.loss for step, event in self.steps(attempt).items()}
+
     def validations(self, attempt: int) -> dict[int, Validated]:
         """Returns what rank 0 told of each validation of an attempt, by step."""
         return {event.step: event for event in self._events(attempt) if isinstance(event, Validated)}

@@ -1,87 +1,27 @@
-"""Losses do not depend on how the work is spread or interrupted, and what is published is what was trained."""
+"""Losses do not depend on how the work is spread, and what is published is what was trained."""
 
 import json
-import os
-import signal
-import time
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from customizer_contract.artifact import Manifest
 from customizer_contract.errors import Reason
-from customizer_contract.job import Job
 from customizer_contract.logs import LogEntry
 from customizer_contract.progress import Progress
 from customizer_trainer.storage.digest import file_digest
 from tests.support.ports import free_port
 from tests.train.conftest import client
-from tests.train.harness import Outcome, Pod, Running, Storage, build_job, slowed
-from tests.train.pods import chat_loss, check_uploads, checkpoint_exists, download, fetch, mean_loss, train
-
-SFT: dict[str, Any] = {
-    "training": {"finetuningType": "all_weights", "maxSeqLength": 64},
-    "schedule": {"epochs": 3},
-    "batch": {"globalBatchSize": 8, "microBatchSize": 1},
-    "optimizer": {"learningRate": 0.003, "warmupSteps": 2},
-}
-"""24 steps; validated and saved after each epoch of 8."""
-STEPS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A finished training."""
-
-    pod: Pod
-    outcome: Outcome
-    losses: dict[int, float]
-
-
-def sft_job(storage: Storage, name: str, *, nodes: int = 1) -> Job:
-    return build_job(storage, name, data="s3://tests/data/pairs", **SFT, parallelism={"numNodes": nodes})
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One of the pods of an attempt."""
-
-    pod: Pod
-    running: Running
-
-    def losses(self, attempt: int) -> dict[int, float]:
-        """Returns the losses of the steps that rank 0 has told of."""
-        return {step: event.loss for step, event in self.pod.steps(attempt).items()}
-
-    def kill(self, attempt: int) -> None:
-        """Ends the pod as the kernel does: all its processes, at once."""
-        self.running.process.kill()
-        for pid in self.pod.rank_pids(attempt):
-            os.kill(pid, signal.SIGKILL)
-        self.running.process.wait()
-
-
-def start_nodes(disk: Path, job: Job, storage: Storage, attempt: int) -> list[Node]:
-    """Starts both nodes of an attempt on disks of their own; they meet on the loopback."""
-    meeting = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1"}
-    meeting["PET_MASTER_PORT"] = str(free_port())
-    pods = [Pod(disk / str(node), job, storage, {**meeting, "PET_NODE_RANK": str(node)}) for node in range(2)]
-    fetch(*pods)
-    return [Node(pod, train(pod, attempt)) for pod in pods]
+from tests.train.harness import Pod, Storage, build_job
+from tests.train.pods import chat_loss, check_uploads, download, fetch, mean_loss, train
+from tests.train.sft import STEPS, Trained, sft_job, train_unbroken
 
 
 @pytest.fixture(scope="module")
 def unbroken(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """All weights, one process, from the first step to the last."""
-    pod = Pod(tmp_path_factory.mktemp("unbroken"), sft_job(storage, "unbroken"), storage)
-    fetch(pod)
-    running = train(pod)
-    outcome = running.wait()
-    assert outcome.code == 0, outcome.log
-    return Trained(pod, outcome, Node(pod, running).losses(1))
+    return train_unbroken(storage, "unbroken", tmp_path_factory.mktemp("unbroken"))
 
 
 def test_a_finished_training_says_what_it_reached_and_published(unbroken: Trained) -> None:
@@ -115,48 +55,6 @@ def test_what_is_uploaded_is_what_was_planned(storage: Storage, unbroken: Traine
     check_uploads(storage, lora.pod.job, model, step=12, beside=28 * 30_000)
 
 
-def test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever_happens_to_them(
-    storage: Storage, unbroken: Trained, tmp_path: Path
-) -> None:
-    job = sft_job(storage, "two-nodes", nodes=2)
-
-    # A signal to one of them: both save the step and end.
-    first = start_nodes(tmp_path / "first", job, storage, attempt=1)
-    with slowed(first[1].pod, attempt=1):
-        first[0].running.until(lambda: len(first[0].pod.steps(1)) >= 3)
-        first[1].running.process.send_signal(signal.SIGTERM)
-        stopped = [node.running.wait() for node in first]
-    assert [outcome.code for outcome in stopped] == [75, 75], stopped[0].log
-    step = stopped[0].result.training.checkpoint_step
-    assert stopped[0].result.error.reason == Reason.PREEMPTED
-    assert 3 <= step < STEPS
-
-    # One of them is gone, after an epoch's checkpoint: the other one says so and does not wait for it.
-    second = start_nodes(tmp_path / "second", job, storage, attempt=2)
-    with slowed(second[1].pod, attempt=2):
-        second[0].running.until(lambda: checkpoint_exists(storage, job, 16, attempt=2) and 17 in second[0].pod.steps(2))
-        second[1].kill(attempt=2)
-    began = time.monotonic()
-    left = second[0].running.wait()
-    assert time.monotonic() - began < 45, left.log
-    assert left.code == 1
-    assert left.result.error.reason == Reason.PEER_LOST
-    assert left.result.training.resumed_from_step == step
-
-    # The next attempt goes on from that checkpoint, and publishes.
-    third = start_nodes(tmp_path / "third", job, storage, attempt=3)
-    done = [node.running.wait() for node in third]
-    assert [outcome.code for outcome in done] == [0, 0], done[0].log
-    assert done[0].result.training.resumed_from_step == 16
-    assert done[0].result.artifact is not None
-    assert done[1].result.artifact is None
-    merged = {**first[0].losses(1), **second[0].losses(2), **third[0].losses(3)}
-    assert min(second[0].losses(2)) == step + 1
-    assert min(third[0].losses(3)) == 17
-    assert merged == pytest.approx(unbroken.losses, rel=1e-4)
-    download(storage, "s3://tests/out/two-nodes", tmp_path / "artifact")
-
-
 def test_one_machine_does_a_job_of_two_nodes_from_folders_with_the_losses_of_one_process(
     storage: Storage, model: Path, unbroken: Trained, tmp_path: Path
 ) -> None:
@@ -172,7 +70,7 @@ def test_one_machine_does_a_job_of_two_nodes_from_folders_with_the_losses_of_one
     pod = Pod(tmp_path / "disk", job, Storage("http://127.0.0.1:9", "none", "none"), {"HF_TOKEN": secret})
     outcome = pod.run("run", *options)
     assert outcome.code == 0, outcome.log
-    assert {step: event.loss for step, event in pod.steps(1).items()} == pytest.approx(unbroken.losses, rel=1e-4)
+    assert pod.losses(1) == pytest.approx(unbroken.losses, rel=1e-4)
     assert outcome.result.artifact.uri == f"file://{tmp_path / 'out'}"
     manifest = Manifest.model_validate_json((tmp_path / "out" / "manifest.json").read_text())
     assert all(file_digest(tmp_path / "out" / file.path) == file.sha256 for file in manifest.files)
@@ -221,7 +119,7 @@ def lora(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     (pod.disk / "progress").write_text(seen[-1].to_json())
     outcome = running.wait()
     assert outcome.code == 0, outcome.log
-    return Trained(pod, outcome, Node(pod, running).losses(1))
+    return Trained(pod, outcome)
 
 
 def test_progress_and_metrics_are_served_while_it_trains(lora: Trained) -> None:

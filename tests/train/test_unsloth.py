@@ -2,7 +2,6 @@
 
 import json
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 
 from customizer_contract.errors import Reason
 from customizer_contract.job import Job
-from tests.train.harness import Outcome, Pod, Storage, build_job, slowed
+from tests.train.harness import Pod, Storage, build_job, slowed
 from tests.train.pods import chat_loss, check_uploads, download, fetch, mean_loss, train
+from tests.train.sft import Trained
 
 SFT: dict[str, Any] = {
     "model": {"maxSeqLength": 64, "loadIn4bit": False},
@@ -28,19 +28,6 @@ LORA: dict[str, Any] = {
     "batch": {"perDeviceTrainBatchSize": 4},
     "optimizer": {"learningRate": 0.01},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A finished training."""
-
-    pod: Pod
-    outcome: Outcome
-
-    @property
-    def losses(self) -> dict[int, float]:
-        """The loss of each step."""
-        return {step: event.loss for step, event in self.pod.steps(1).items()}
 
 
 def run(storage: Storage, job: Job, disk: Path) -> Trained:

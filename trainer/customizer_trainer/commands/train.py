@@ -42,6 +42,7 @@ from customizer_trainer.storage.patience import patiently
 from customizer_trainer.storage.store import Store
 from customizer_trainer.tracking.tracker import Ending
 from customizer_trainer.training.events import EventReader
+from customizer_trainer.training.failures import classify
 from customizer_trainer.training.launch import Place, Ranks, build_command, build_environment, cores_here, read_place
 from customizer_trainer.training.state import Training
 from customizer_trainer.training.supervise import Display, Supervisor, Viewer, stop_signal
@@ -120,7 +121,8 @@ def run(
                 made = patiently(lambda: _assemble(attempt, store, uploader), "put the result together", pause)
                 unproved = [_NOT_RELOADED] if any(each.loss is None for each in made) else []
                 artifact = patiently(lambda: _publish(attempt, output, made), "publish", pause)
-    except CustomizerError as error:
+    except (CustomizerError, OSError) as failure:
+        error = _name(failure)
         ending: Ending = "KILLED" if error.reason is Reason.PREEMPTED else "FAILED"
         warnings = trackers.finish(ending, _TRACKERS_LAST_SECONDS)
         raise CommandFailedError(
@@ -130,6 +132,14 @@ def run(
         shown.close()
     warnings = [*unproved, *trackers.finish("FINISHED", _TRACKERS_SECONDS)]
     return Result(command="train", training=shown.training.facts(), artifact=artifact, warnings=warnings)
+
+
+def _name(failure: CustomizerError | OSError) -> CustomizerError:
+    """Returns the failure as one of the catalogue: a disk that is full, say, has a reason, too."""
+    if isinstance(failure, CustomizerError):
+        return failure
+    log.error("the disk or the network failed", exc_info=failure)
+    return CustomizerError(*classify(failure))
 
 
 def _train(

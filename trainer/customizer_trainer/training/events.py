@@ -1,5 +1,6 @@
 """What the ranks tell the supervisor: one file of JSON lines a rank, appended while they work."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,13 +99,20 @@ class EventLog:
         self._path = folder / f"rank-{rank}.jsonl"
 
     def tell(self, event: Event) -> None:
-        """Appends an event in one write, so that a reader never sees half of one before the next."""
+        """Appends an event in one write, so that a reader never sees half of one before the next.
+
+        Raises OSError where there is no room for it.
+        """
         if isinstance(event, Started | Stepped):
             logs.bind(step=event.step)
         line = _EVENT.dump_json(event, by_alias=True, exclude_none=True) + b"\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line)
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            if os.write(descriptor, line) < len(line):
+                # A disk that is full takes a part, which would spoil the next event.
+                os.ftruncate(descriptor, end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         finally:
             os.close(descriptor)
 
@@ -113,12 +121,12 @@ class EventReader:
     """The files of all ranks of this node, for reading what is new."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._read: dict[Path, int] = {}
 
     def news(self) -> Iterator[tuple[int, Event]]:
         """Yields (rank, event) for everything told since the last call; a rank's events in order."""
-        for path in sorted(self._folder.glob("rank-*.jsonl")):
+        for path in sorted(self.folder.glob("rank-*.jsonl")):
             rank = int(path.stem.removeprefix("rank-"))
             with path.open("rb") as stream:
                 stream.seek(self._read.get(path, 0))

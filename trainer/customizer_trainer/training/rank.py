@@ -36,8 +36,9 @@ def run_rank(load: Callable[[str], Train]) -> int:
         train(recipe, told, device)
     except BaseException as error:  # torch's CheckpointException is no Exception
         reason, message = classify(error)
-        told.tell(Failed(rank=rank, at=time.time(), reason=reason, message=message))
         log.exception("%s", reason)
+        # Where the disk is full there may be no room for it; then the supervisor sees that by itself.
+        told.tell(Failed(rank=rank, at=time.time(), reason=reason, message=message))
         return 1
     return 0
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from customizer_contract.errors import CustomizerError
 from customizer_trainer import logs
 from customizer_trainer.checkpoints import Checkpoint
+from customizer_trainer.training.disk import is_full
 from customizer_trainer.training.events import Ended, Event, EventReader, Failed, Saved, Started
 from customizer_trainer.training.launch import Place, Ranks
 from customizer_trainer.training.memory import count_kills
@@ -132,6 +133,7 @@ class Supervisor:
                 ended=heard.ended,
                 failed=heard.failed,
                 killed_for_memory=count_kills() > kills,
+                disk_is_full=is_full(self._reader.folder),
             )
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, best, newest, superseded
 from customizer_trainer.storage.patience import patiently
+from customizer_trainer.training.failures import classify
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class Uploader:
             except CustomizerError as error:
                 log.warning("checkpoint %s was not uploaded: %s", item[0].name, error)
                 self.error = error
+            except Exception as error:
+                # A disk that fails, say. Ended by it unnoticed, the thread would pass for one that has done all.
+                log.exception("checkpoint %s was not uploaded", item[0].name)
+                self.error = CustomizerError(*classify(error))
 
     def _upload(self, checkpoint: Checkpoint, folder: Path) -> None:
         began = time.monotonic()

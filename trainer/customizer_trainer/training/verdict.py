@@ -23,6 +23,8 @@ class End:
     ended: Sequence[Ended]
     failed: Sequence[Failed]
     killed_for_memory: bool
+    disk_is_full: bool
+    """Then a rank may have found no room for saying why it ended."""
 
 
 def judge(end: End) -> CustomizerError | None:
@@ -40,6 +42,8 @@ def judge(end: End) -> CustomizerError | None:
     causes = [each for each in failed if each.reason not in MISSED_ANOTHER]
     if causes:
         return _pass_on(causes[0])
+    if end.disk_is_full:
+        return CustomizerError(Reason.DISK_FULL, "There is no room left on the disk of this pod's workspace.")
     if end.told_to_stop:
         return CustomizerError(Reason.PREEMPTED, "Told to stop before the running step could be saved.")
     if end.killed_for_memory:

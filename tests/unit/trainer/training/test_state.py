@@ -1,7 +1,20 @@
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from customizer_trainer.training.events import Event, EventLog, EventReader, Saved, Saving, Started, Stepped, Validated
+import pytest
+
+from customizer_trainer.training.events import (
+    Ended,
+    Event,
+    EventLog,
+    EventReader,
+    Saved,
+    Saving,
+    Started,
+    Stepped,
+    Validated,
+)
 from customizer_trainer.training.state import Training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,3 +95,17 @@ def test_idle_counts_from_what_a_rank_told_last_not_from_an_upload() -> None:
     training = after(stepped(1), stepped(2)).checkpointed(1, NOW + timedelta(seconds=60))
     assert training.idle(NOW + timedelta(seconds=70)) == 60.0
     assert after().idle(NOW) is None
+
+
+def test_an_event_that_a_full_disk_takes_in_part_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, log = EventReader(tmp_path), EventLog(tmp_path, rank=0)
+    log.tell(Ended(step=1))
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:9]))
+        with pytest.raises(OSError, match="No space left"):
+            log.tell(Ended(step=2))
+    log.tell(Ended(step=3))
+    assert [event for _, event in reader.news()] == [Ended(step=1), Ended(step=3)]

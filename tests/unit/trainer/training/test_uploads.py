@@ -1,3 +1,4 @@
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from customizer_trainer.training.uploads import Uploader
 class Store:
     """Remembers what is done to it; `failures` are raised by the next uploads, `lacks_parts` keeps others waiting."""
 
-    def __init__(self, *failures: Reason, lacks_parts: bool = False) -> None:
+    def __init__(self, *failures: Reason | OSError, lacks_parts: bool = False) -> None:
         self.failures = list(failures)
         self.lacks_parts = lacks_parts
         self.uploaded: list[str] = []
@@ -22,7 +23,8 @@ class Store:
 
     def upload_part(self, checkpoint: Checkpoint, node: int, folder: Path) -> None:
         if self.failures:
-            raise CustomizerError(self.failures.pop(0), "as told")
+            failure = self.failures.pop(0)
+            raise failure if isinstance(failure, OSError) else CustomizerError(failure, "as told")
         self.uploaded.append(f"{checkpoint.name}/node-{node}")
 
     def complete(self, checkpoint: Checkpoint, wait: Callable[[], bool]) -> bool:
@@ -90,6 +92,15 @@ def test_a_store_that_refuses_is_not_tried_again(tmp_path: Path) -> None:
     error = upload(Store(Reason.ACCESS_DENIED), tmp_path, at(1)).error
     assert error is not None
     assert error.reason is Reason.ACCESS_DENIED
+
+
+def test_a_disk_that_fails_ends_nothing_unnoticed(tmp_path: Path) -> None:
+    store = Store(OSError(errno.ENOSPC, "No space left on device"))
+    uploader = Uploader(cast(CheckpointStore, store), 0, lambda checkpoint: None, keep=2)
+    uploader.add(at(1), tmp_path)
+    assert not uploader.finish(10, peers_may_be_gone=False)
+    assert uploader.error is not None
+    assert uploader.error.reason is Reason.DISK_FULL
 
 
 def test_nodes_that_are_gone_are_not_waited_for(tmp_path: Path) -> None:

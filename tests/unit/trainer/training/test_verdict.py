@@ -17,6 +17,7 @@ DONE = End(
     ended=[Ended(step=10)],
     failed=[],
     killed_for_memory=False,
+    disk_is_full=False,
 )
 PEER_LOST = Failed(rank=0, at=1.0, reason=Reason.PEER_LOST, message="connection closed by peer")
 NO_MEMORY = Failed(rank=1, at=2.0, reason=Reason.GPU_OUT_OF_MEMORY, message="CUDA out of memory")
@@ -43,6 +44,13 @@ CASES = {
         replace(FAILED, failed=[PEER_LOST], killed_for_memory=True),
         Reason.OUT_OF_MEMORY,
     ),
+    "no room for saying why": (replace(FAILED, disk_is_full=True), Reason.DISK_FULL),
+    "no room for saving when told to stop": (
+        replace(FAILED, disk_is_full=True, told_to_stop=True),
+        Reason.DISK_FULL,
+    ),
+    "all steps are done on a full disk": (replace(DONE, disk_is_full=True), None),
+    "another cause on a full disk": (replace(FAILED, failed=[NO_MEMORY], disk_is_full=True), Reason.GPU_OUT_OF_MEMORY),
     "the nodes never met": (replace(FAILED, nodes=2, started=False), Reason.RENDEZVOUS_TIMEOUT),
     "nobody says why": (FAILED, Reason.CRASHED),
     "torchrun ends well but no rank did": (replace(DONE, ended=[]), Reason.CRASHED),
