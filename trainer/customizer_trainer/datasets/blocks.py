@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from customizer_trainer.datasets.compression import CORRUPT, open_plain
+from customizer_trainer.datasets.hashed import Hasher, hash_rest, open_hashed
 from customizer_trainer.datasets.problems import Defect, Unit
 
 BLOCK_BYTES = 2**21
@@ -27,12 +28,15 @@ class Block:
     """Lines as bytes, elements as a list, rows as an Arrow record batch; a Defect where the file is damaged."""
 
 
-def read_blocks(path: Path, columns: frozenset[str]) -> Iterator[Block]:
-    """Reads JSON Lines, one JSON array of objects, or Parquet; of Parquet only `columns`, if it has any of them."""
+def read_blocks(path: Path, columns: frozenset[str], hasher: Hasher | None = None) -> Iterator[Block]:
+    """Reads JSON Lines, one JSON array of objects, or Parquet; of Parquet only `columns`, if it has any of them.
+
+    At the end, all that is stored in the file has gone into the hash if there is one, unless the file is damaged.
+    """
     unit: Unit = "line"
     number = 1
     try:
-        for block in _read(path, columns):
+        for block in _read(path, columns, hasher):
             unit, number = block.unit, block.first
             yield block
     except (*CORRUPT, OSError) as error:
@@ -43,16 +47,22 @@ def read_blocks(path: Path, columns: frozenset[str]) -> Iterator[Block]:
         yield Block(unit, number, defect)
 
 
-def _read(path: Path, columns: frozenset[str]) -> Iterator[Block]:
+def _read(path: Path, columns: frozenset[str], hasher: Hasher | None) -> Iterator[Block]:
     if path.suffix == ".parquet":
         yield from _tables(path, columns)
+        if hasher is not None:
+            # Read in no order.
+            with open_hashed(path, hasher) as stored:
+                hash_rest(stored)
         return
-    with open_plain(path) as stream:
+    with open_hashed(path, hasher) as stored, open_plain(path, stored) as stream:
         head = stream.read(BLOCK_BYTES).removeprefix(_BYTE_ORDER_MARK)
         if ".json" in path.suffixes and head.lstrip().startswith(b"["):
             yield from _elements(head, stream)
         else:
             yield from _lines(head, stream)
+        if hasher is not None:
+            hash_rest(stored)
 
 
 def _lines(head: bytes, stream: IO[bytes]) -> Iterator[Block]:

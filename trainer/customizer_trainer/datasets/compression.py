@@ -15,15 +15,18 @@ CORRUPT = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zstandard.Zst
 """What reading a damaged file raises."""
 
 
-def open_plain(path: Path) -> IO[bytes]:
-    """Opens a file for reading; its name says how it is compressed. Damage shows while reading."""
+def open_plain(path: Path, stored: IO[bytes]) -> IO[bytes]:
+    """Reads a file's content from what is stored of it; its name says how it is compressed. Damage shows while reading.
+
+    Closing it leaves `stored` open.
+    """
     match path.suffix:
         case ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
+            return cast(IO[bytes], gzip.open(stored, "rb"))
         case ".zst":
-            return cast(IO[bytes], zstandard.open(path, "rb"))
+            return cast(IO[bytes], zstandard.open(stored, "rb", closefd=False))
         case ".bz2":
-            return cast(IO[bytes], bz2.open(path, "rb"))
+            return cast(IO[bytes], bz2.open(stored, "rb"))
         case ".xz":
-            return cast(IO[bytes], lzma.open(path, "rb"))
-    return path.open("rb")
+            return cast(IO[bytes], lzma.open(stored, "rb"))
+    return stored

@@ -46,7 +46,12 @@ def _read(path: Path, numbers: set[int], columns: frozenset[str]) -> Iterator[di
 
 def _pick(block: Block, numbers: set[int]) -> Iterator[Block]:
     """Returns the wanted records of a block by themselves: of large data, few are decoded."""
-    content = block.content.split(b"\n") if isinstance(block.content, bytes) else block.content
-    for number in sorted(numbers.intersection(range(block.first, block.first + len(content)))):
+    lines = isinstance(block.content, bytes)
+    count = block.content.count(b"\n") + 1 if lines else len(block.content)
+    chosen = sorted(numbers.intersection(range(block.first, block.first + count)))
+    if not chosen:
+        return
+    content = block.content.split(b"\n") if lines else block.content
+    for number in chosen:
         at = number - block.first
-        yield Block(block.unit, number, content[at] if isinstance(block.content, bytes) else content[at : at + 1])
+        yield Block(block.unit, number, content[at] if lines else content[at : at + 1])

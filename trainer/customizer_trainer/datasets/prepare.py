@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from customizer_trainer.datasets.split import split
 from customizer_trainer.datasets.store import SampleWriter, read_parts, write_indices
 from customizer_trainer.datasets.tokenizing import TextEncoder, Tokenizer
 from customizer_trainer.datasets.work import Encoded, FileBlock, Work, encode_all
-from customizer_trainer.storage.digest import combined_digest, file_digest
+from customizer_trainer.storage.digest import combined_digest
 
 _LARGE = 8_000_000
 """Bytes from which on it pays to start processes and to keep the words of the tokenizer."""
@@ -97,11 +98,12 @@ def prepare(data: Data, make_tokenizer: Callable[[Format], Tokenizer], how: Prep
     work = Work(Parser(how.columns, format_), encoder, how.max_length, how.with_tokens)
     processes = min(_PROCESSES, len(os.sched_getaffinity(0))) if is_large else 1
     met = {"training": _Met(), "validation": _Met()}
+    digests: dict[str, dict[str, str]] = {"training": {}, "validation": {}}
     counts = {}
     with SampleWriter(folder / STORE) as writer:
         for name, files in (("training", data.training), ("validation", data.validation)):
             first = 0 if name == "training" else len(data.training)
-            for encoded in encode_all(_blocks(files, first, how.columns), work, processes):
+            for encoded in encode_all(_blocks(files, first, how.columns, digests[name]), work, processes):
                 met[name].add(encoded)
                 writer.add(encoded.measures, encoded.tokens, encoded.learned)
             counts[name] = writer.count
@@ -119,14 +121,13 @@ def prepare(data: Data, make_tokenizer: Callable[[Format], Tokenizer], how: Prep
     is_validation = np.zeros(samples, dtype=bool)
     is_validation[validation] = True
     del training, validation
-    return _describe(data, format_ or "prompt-completion", met, is_validation, how, folder)
+    return _describe(data, format_ or "prompt-completion", met, is_validation, digests, how, folder)
 
 
 def find_format(data: Data, columns: Columns) -> Format | None:
     """Tells the format of all records by the first one that has one."""
-    for source in _blocks(
-        {**data.training, **{f"/{name}": path for name, path in data.validation.items()}}, 0, columns
-    ):
+    files = {**data.training, **{f"/{name}": path for name, path in data.validation.items()}}
+    for source in _blocks(files, 0, columns, {}):
         for record in read_records(source.block):
             if isinstance(record.content, dict):
                 found = detect(record.content, columns)
@@ -135,11 +136,14 @@ def find_format(data: Data, columns: Columns) -> Format | None:
     return None
 
 
-def _blocks(files: dict[str, Path], first: int, columns: Columns) -> Iterator[FileBlock]:
+def _blocks(files: dict[str, Path], first: int, columns: Columns, digests: dict[str, str]) -> Iterator[FileBlock]:
+    """Reads all files, and notes the digest of each that has been read to its end."""
     wanted = read_columns(columns)
     for index, (name, path) in enumerate(files.items(), start=first):
-        for block in read_blocks(path, wanted):
+        hasher = sha256()
+        for block in read_blocks(path, wanted, hasher):
             yield FileBlock(index, name, block)
+        digests[name] = hasher.hexdigest()
 
 
 def _describe(
@@ -147,12 +151,13 @@ def _describe(
     format_: Format,
     met: dict[str, _Met],
     is_validation: npt.NDArray[np.bool_],
+    digests: dict[str, dict[str, str]],
     how: Preparation,
     folder: Path,
 ) -> Prepared:
     training, validation = measure(read_parts(folder / STORE), is_validation)
     repetitions = find_repetitions(lambda: read_parts(folder / STORE), is_validation)
-    files = {f"{name}/{file}": path for name in met for file, path in getattr(data, name).items()}
+    files = {f"{name}/{file}": digest for name, each in digests.items() for file, digest in each.items()}
     facts = DatasetFacts(
         format=format_,
         training=describe(training, met["training"].dropped, repetitions.training),
@@ -160,7 +165,7 @@ def _describe(
         overlap=repetitions.overlap,
         empty_rows=met["training"].empty + met["validation"].empty,
         packing=describe_packing(training.lengths, how.batching, how.max_length),
-        digest=combined_digest({name: file_digest(path) for name, path in files.items()}),
+        digest=combined_digest(files),
     )
     names = [*data.training, *data.validation]
     last_turn_only = met["training"].last_turn_only + met["validation"].last_turn_only

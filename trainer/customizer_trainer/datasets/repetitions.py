@@ -39,35 +39,50 @@ def find_repetitions(chunks: Chunks, is_validation: npt.NDArray[np.bool_]) -> Re
         validation = _Group(digests[held_out], numbers[held_out])
         found.training += training.repeated
         found.validation += validation.repeated
-        found.training_pairs += training.pairs(digests[~held_out], numbers[~held_out], of_themselves=True)
-        overlap = np.isin(digests[held_out], training.digests)
+        found.training_pairs += training.find_pairs()
+        overlap = _are_in(validation.digests, training.ordered)
         found.overlap += int(overlap.sum())
-        found.overlap_pairs += training.pairs(digests[held_out], numbers[held_out], of_themselves=False)
+        found.overlap_pairs += training.pair(validation.digests[overlap][:SHOWN], validation.numbers[overlap][:SHOWN])
     found.training_pairs = sorted(found.training_pairs)[:SHOWN]
     found.overlap_pairs = sorted(found.overlap_pairs)[:SHOWN]
     return found
 
 
 class _Group:
-    """Distinct digests, each with the first sample that has it."""
+    """Digests of samples, whose numbers ascend.
+
+    Sorting digests alone takes a tenth of the time of sorting them with their numbers, and most data repeat little.
+    """
 
     def __init__(self, digests: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64]) -> None:
-        self.digests, first = np.unique(digests, return_index=True)
-        self._firsts = numbers[first]
-        self.repeated = len(digests) - len(self.digests)
+        self.digests = digests
+        self.numbers = numbers
+        self.ordered = np.sort(digests)
+        self._again = self.ordered[1:][self.ordered[1:] == self.ordered[:-1]]
+        self.repeated = len(self._again)
 
-    def pairs(
-        self, digests: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64], *, of_themselves: bool
-    ) -> list[tuple[int, int]]:
-        """Returns the first samples among `numbers` that repeat one of the group, with that one."""
-        if not len(self.digests):
-            return []
-        places = np.minimum(np.searchsorted(self.digests, digests), len(self.digests) - 1)
-        firsts = self._firsts[places]
-        repeats = self.digests[places] == digests
-        if of_themselves:
-            repeats &= firsts != numbers
+    def find_pairs(self) -> list[tuple[int, int]]:
+        """Returns the first samples that repeat one before them, with the first one of that content."""
+        among = _are_in(self.digests, self._again)
+        numbers = self.numbers[among]
+        _, first, which = np.unique(self.digests[among], return_index=True, return_inverse=True)
+        firsts = numbers[first][which]
+        repeats = firsts != numbers
         return list(zip(numbers[repeats][:SHOWN].tolist(), firsts[repeats][:SHOWN].tolist(), strict=True))
+
+    def pair(self, digests: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Returns a few samples of another group with the first one here that has the content of each."""
+        firsts = [int(self.numbers[np.argmax(self.digests == digest)]) for digest in digests]
+        return list(zip(numbers.tolist(), firsts, strict=True))
+
+
+def _are_in(digests: npt.NDArray[np.uint64], ordered: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Tells of each digest whether it is one of those that are ordered."""
+    if not len(ordered):
+        return np.zeros(len(digests), dtype=bool)
+    places = np.minimum(np.searchsorted(ordered, digests), len(ordered) - 1)
+    found: npt.NDArray[np.bool_] = ordered[places] == digests
+    return found
 
 
 def _select(chunks: Chunks, part: int, parts: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:

@@ -1,4 +1,7 @@
+import bz2
+import gzip
 import json
+import lzma
 from array import array
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.datasets.prepare import Data, Preparation, prepare
@@ -16,6 +20,7 @@ from customizer_trainer.datasets.prompts import Columns
 from customizer_trainer.datasets.split import split
 from customizer_trainer.datasets.store import MEASURES, SampleStore, SampleWriter, read_indices
 from customizer_trainer.datasets.tokenizing import Tokenizer
+from customizer_trainer.storage.digest import combined_digest, file_digest
 
 
 def write(path: Path, records: list[Any]) -> Path:
@@ -172,3 +177,29 @@ def test_what_is_counted_is_what_is_stored(tmp_path: Path, tokenizer: Tokenizer,
     assert len(store) == stored.facts.training.samples + stored.facts.validation.samples
     assert [len(store.tokens(number)) for number in range(len(store))] == store.lengths.tolist()
     assert max(store.lengths) <= max_length
+
+
+def write_stored(path: Path) -> Path:
+    """Writes records as the file's name says, with something behind them where the format allows it."""
+    records = pairs(40)
+    lines = "".join(f"{json.dumps(record)}\n" for record in records).encode()
+    match path.suffix:
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(records), path)
+        case ".json":
+            path.write_text(json.dumps(records) + " \n" * 2_000_000)
+        case ".gz":
+            path.write_bytes(gzip.compress(lines) + bytes(3_000_000))
+        case ".zst":
+            path.write_bytes(zstandard.compress(lines[:500]) + zstandard.compress(lines[500:]))
+        case _:
+            path.write_bytes({".bz2": bz2.compress, ".xz": lzma.compress}.get(path.suffix, bytes)(lines))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet", "jsonl.gz", "jsonl.zst", "jsonl.bz2", "jsonl.xz"])
+def test_the_digest_is_that_of_the_files_as_they_are_stored(tmp_path: Path, tokenizer: Tokenizer, ending: str) -> None:
+    path = write_stored(tmp_path / f"a.{ending}")
+    prepared = prepare(Data({path.name: path}, {}), lambda _: tokenizer, how(), tmp_path / "samples")
+    assert prepared.facts.training.samples == 36
+    assert prepared.facts.digest == combined_digest({f"training/{path.name}": file_digest(path)})
