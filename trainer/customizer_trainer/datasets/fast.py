@@ -23,6 +23,8 @@ from customizer_trainer.datasets.tokens import TokenLists, Tokens, pack_ids
 _PAGE = 256
 _PROBES = 400
 _ADDED_PROBES = 256
+_ASCII = bytes(range(0x80))
+_KEEP = "surrogatepass"
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -40,14 +42,7 @@ class FastTokenizer:
 
     def takes(self, text: str) -> bool:
         """Tells whether both tokenizers are sure to read a text alike."""
-        if text.isascii():
-            return True
-        while found := self._unproven.search(text):
-            page = ord(found[0]) // _PAGE
-            if page in self._pages:
-                return False
-            self._prove(page)
-        return not self._composes or unicodedata.is_normalized("NFC", text)
+        return text.isascii() or (self._knows(text) and self._is_composed(text))
 
     def encode(self, texts: Sequence[str]) -> Sequence[Tokens | None]:
         """Returns the tokens of texts, begin and end not marked; None of a text that is left to the model's own."""
@@ -57,7 +52,7 @@ class FastTokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> TokenLists | None:
         """Does the same, faster; returns None if it is not all of them."""
-        return self._encode(texts) if all(map(self.takes, texts)) else None
+        return self._encode(texts) if self._takes_all(texts) else None
 
     def encode_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[Tokens, list[tuple[int, int]]] | None:
         """Returns the tokens, and of each span of characters the tokens that begin in it: the first, and the one after.
@@ -84,6 +79,29 @@ class FastTokenizer:
             tokens is None or tokens == pack_ids(encoding.ids)
             for encoding, tokens in zip(exact, self._encode_each(texts), strict=True)
         ]
+
+    def _takes_all(self, texts: Sequence[str]) -> bool:
+        """Does what `takes` does, of all texts at once: each character beyond ASCII is looked at once, however often.
+
+        Most of a text is ASCII, which bytes can be rid of many times as fast as an expression can pass over it.
+        """
+        text = "".join(texts)
+        if text.isascii():
+            return True
+        others = set(text.encode(errors=_KEEP).translate(None, _ASCII).decode(errors=_KEEP))
+        return self._knows("".join(others)) and all(text.isascii() or self._is_composed(text) for text in texts)
+
+    def _knows(self, text: str) -> bool:
+        """Tells whether both tokenizers read each character of a text alike; tries pages that are new."""
+        while found := self._unproven.search(text):
+            page = ord(found[0]) // _PAGE
+            if page in self._pages:
+                return False
+            self._prove(page)
+        return True
+
+    def _is_composed(self, text: str) -> bool:
+        return not self._composes or unicodedata.is_normalized("NFC", text)
 
     def _encode(self, texts: Sequence[str]) -> TokenLists | None:
         try:

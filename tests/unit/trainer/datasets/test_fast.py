@@ -77,6 +77,21 @@ def test_tokens_are_exact(tokenizer: Tokenizer, name: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("name", PRE_TOKENIZERS)
+def test_all_texts_are_taken_at_once_if_each_is(tokenizer: Tokenizer, name: str) -> None:
+    _, fast = make(tokenizer, name)
+
+    @settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @given(st.lists(TEXTS, min_size=1, max_size=4))
+    def check(texts: list[str]) -> None:
+        found = fast.encode_all(texts)
+        assert (found is not None) == all(map(fast.takes, texts))
+        assert found is None or found.split() == fast.encode(texts)
+
+    check()
+    assert fast.encode_all(["a", "\ud800"]) is None
+
+
 def test_scripts_are_proven_when_they_are_met(tokenizer: Tokenizer) -> None:
     _, fast = make(tokenizer, "Qwen")
     assert all(map(fast.takes, ("plain, naïve — “quoted” 😀", "日本語", "한국어", "สวัสดี")))
