@@ -1,4 +1,4 @@
-"""An object by several requests at once, each read straight into its place in the file.
+"""An object by several requests at once, each written to its place in the file by the thread that reads it.
 
 boto3's own transfer copies what it reads once more, and hands it to another thread to be written: a quarter slower.
 """
@@ -13,15 +13,15 @@ from botocore.exceptions import BotoCoreError
 
 PART_BYTES = 64 * 2**20
 _AT_ONCE = 4
-_BUFFER_BYTES = 2**20
+_PIECE_BYTES = 2**20
 _TRIES = 8
 
 
 class Body(Protocol):
     """What a server answers."""
 
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Reads some of what is left; returns how much, 0 at the end."""
+    def read(self, amount: int, /) -> bytes:
+        """Reads as much of what is left, or less; nothing at the end."""
 
 
 Ask = Callable[[int, int], Body]
@@ -38,12 +38,13 @@ def bring(ask: Ask, size: int, target: Path) -> None:
 
 
 def _bring(ask: Ask, descriptor: int, position: int, end: int) -> None:
-    buffer, tries = memoryview(bytearray(min(_BUFFER_BYTES, end - position))), 0
+    tries = 0
     while position < end:
         try:
             body = ask(position, end)
-            while read := body.readinto(buffer[: end - position]):
-                position += _write(descriptor, buffer[:read], position)
+            # Not `readinto`, which urllib3 does by `read` and a copy.
+            while piece := body.read(_PIECE_BYTES):
+                position += _write(descriptor, memoryview(piece)[: end - position], position)
         except BotoCoreError:
             tries += 1
             if tries == _TRIES:

@@ -27,13 +27,13 @@ class Answer:
     def __init__(self, content: bytes, breaks_after: int) -> None:
         self._content, self._left = content, breaks_after
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def read(self, amount: int, /) -> bytes:
         if self._left == 0 and self._content:
             raise BROKEN
-        count = min(len(buffer), len(self._content), self._left)
-        buffer[:count] = self._content[:count]
-        self._content, self._left = self._content[count:], self._left - count
-        return count
+        count = min(amount, self._left)
+        piece, self._content = self._content[:count], self._content[count:]
+        self._left -= len(piece)
+        return piece
 
 
 def test_an_object_comes_in_parts_each_at_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
