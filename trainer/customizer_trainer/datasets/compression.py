@@ -5,7 +5,7 @@ import gzip
 import lzma
 import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, BinaryIO, cast
 
 import zstandard
 
@@ -15,7 +15,7 @@ CORRUPT = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zstandard.Zst
 """What reading a damaged file raises."""
 
 
-def open_plain(path: Path, stored: IO[bytes]) -> IO[bytes]:
+def open_plain(path: Path, stored: BinaryIO) -> IO[bytes]:
     """Reads a file's content from what is stored of it; its name says how it is compressed. Damage shows while reading.
 
     Closing it leaves `stored` open.

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 _BUFFER_BYTES = 2**20
 
@@ -14,14 +14,14 @@ class Hasher(Protocol):
         """Takes up more bytes."""
 
 
-def open_hashed(path: Path, hasher: Hasher | None) -> IO[bytes]:
+def open_hashed(path: Path, hasher: Hasher | None) -> BinaryIO:
     """Opens a file for reading; what is read of it, from its start on, goes into the hash if there is one."""
     if hasher is None:
         return path.open("rb")
-    return cast(IO[bytes], io.BufferedReader(_HashedFile(path, hasher), _BUFFER_BYTES))
+    return cast(BinaryIO, io.BufferedReader(_HashedFile(path, hasher), _BUFFER_BYTES))
 
 
-def hash_rest(stored: IO[bytes]) -> None:
+def hash_rest(stored: BinaryIO) -> None:
     """Reads on to the end, for the hash alone."""
     while stored.read(_BUFFER_BYTES):
         pass
