@@ -41,18 +41,20 @@ PROVOKED = {
     Reason.DEVICE_UNAVAILABLE: "train/test_training.py::test_a_job_that_asks_for_gpus_never_trains_on_a_cpu",
     Reason.OUT_OF_MEMORY: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.GPU_OUT_OF_MEMORY: "unit/trainer/training/test_verdict.py::test_exceptions_are_of_the_catalogue",
-    Reason.DISK_FULL: "unit/trainer/test_outcome.py::test_a_full_disk_is_of_the_catalogue_whatever_was_being_done",
+    Reason.DISK_FULL: (
+        "train/test_interruptions.py::test_a_disk_that_fills_up_ends_the_attempt_and_loses_no_more_than_an_interval"
+    ),
     Reason.TRAINING_DIVERGED: "train/test_training.py::test_a_loss_that_is_not_finite_ends_the_attempt_for_good",
     Reason.CHECKPOINT_MISMATCH: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.RESULT_MISMATCH: "unit/trainer/test_reloading.py::test_a_result_is_refused_with",
     Reason.RENDEZVOUS_TIMEOUT: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.COLLECTIVE_TIMEOUT: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.PREEMPTED: (
-        "train/test_training.py"
+        "train/test_interruptions.py"
         "::test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever_happens_to_them"
     ),
     Reason.PEER_LOST: (
-        "train/test_training.py"
+        "train/test_interruptions.py"
         "::test_two_nodes_without_a_shared_disk_have_the_losses_of_one_process_whatever_happens_to_them"
     ),
     Reason.CRASHED: (
