@@ -10,10 +10,10 @@ _PIECE = bytes(2**20)
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, mebibytes: int) -> Iterator[None]:
+def small_disk(folder: Path, kibibytes: int) -> Iterator[None]:
     """Makes a folder a disk of its own. Needs root, as the local cluster does."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tests", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tests", folder], check=True)
     try:
         yield
     finally:

@@ -96,7 +96,7 @@ def run_steps(disk: Path, job: Job, storage: Storage, attempt: int, steps: int |
 
 
 EVERY = 2
-DISK_MEBIBYTES = 64
+DISK_KIBIBYTES = 65536
 
 
 def test_a_disk_that_fills_up_ends_the_attempt_and_loses_no_more_than_an_interval(
@@ -104,7 +104,7 @@ def test_a_disk_that_fills_up_ends_the_attempt_and_loses_no_more_than_an_interva
 ) -> None:
     job = sft_job(storage, "full-disk", checkpoint_every=EVERY)
     pod = Pod(tmp_path / "1", job, storage)
-    with small_disk(pod.disk / "workspace", DISK_MEBIBYTES):
+    with small_disk(pod.disk / "workspace", DISK_KIBIBYTES):
         fetch(pod)
         running = train(pod)
         with slowed(pod, attempt=1):
@@ -127,7 +127,7 @@ def test_a_disk_that_fills_up_ends_the_attempt_and_loses_no_more_than_an_interva
 
 def test_a_disk_that_is_too_small_for_the_inputs_is_named(storage: Storage, tmp_path: Path) -> None:
     pod = Pod(tmp_path, sft_job(storage, "small-disk"), storage)
-    with small_disk(pod.disk / "workspace", 1):
+    with small_disk(pod.disk / "workspace", 128):
         check_full(pod.run("fetch"))
 
 

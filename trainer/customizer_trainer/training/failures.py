@@ -9,7 +9,13 @@ _SIGNS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
     (Reason.OUT_OF_MEMORY, ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")),
     (
         Reason.DISK_FULL,
-        ("no space left on device", "disk quota exceeded", "unexpected pos", "pytorchstreamwriter failed writing"),
+        (
+            "no space left on device",
+            "disk quota exceeded",
+            "unexpected pos",
+            "pytorchstreamwriter failed writing",
+            "iostream error",
+        ),
     ),
     (
         Reason.CHECKPOINT_MISMATCH,

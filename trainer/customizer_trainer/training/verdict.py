@@ -24,7 +24,7 @@ class End:
     failed: Sequence[Failed]
     killed_for_memory: bool
     disk_is_full: bool
-    """Then a rank may have found no room for saying why it ended."""
+    """Then a rank may have found no room for saying why it ended, or a library may have worded it in its own way."""
 
 
 def judge(end: End) -> CustomizerError | None:
@@ -40,7 +40,7 @@ def judge(end: End) -> CustomizerError | None:
         return CustomizerError(Reason.PREEMPTED, f"Told to stop; saved after step {step} of {end.total_steps}.")
     failed = sorted(end.failed, key=lambda each: each.at)
     causes = [each for each in failed if each.reason not in MISSED_ANOTHER]
-    if causes:
+    if causes and not (end.disk_is_full and causes[0].reason is Reason.CRASHED):
         return _pass_on(causes[0])
     if end.disk_is_full:
         return CustomizerError(Reason.DISK_FULL, "There is no room left on the disk of this pod's workspace.")

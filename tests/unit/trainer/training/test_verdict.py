@@ -23,6 +23,7 @@ PEER_LOST = Failed(rank=0, at=1.0, reason=Reason.PEER_LOST, message="connection 
 NO_MEMORY = Failed(rank=1, at=2.0, reason=Reason.GPU_OUT_OF_MEMORY, message="CUDA out of memory")
 NO_DISK = Failed(rank=2, at=1.5, reason=Reason.DISK_FULL, message="no space left on device")
 LATE = Failed(rank=3, at=3.0, reason=Reason.COLLECTIVE_TIMEOUT, message="timed out waiting")
+UNKNOWN = Failed(rank=0, at=1.0, reason=Reason.CRASHED, message="something with the stream")
 FAILED = replace(DONE, exit_code=1, ended=[])
 
 CASES = {
@@ -50,6 +51,10 @@ CASES = {
         Reason.DISK_FULL,
     ),
     "all steps are done on a full disk": (replace(DONE, disk_is_full=True), None),
+    "a crash on a full disk": (
+        replace(FAILED, failed=[UNKNOWN], disk_is_full=True),
+        Reason.DISK_FULL,
+    ),
     "another cause on a full disk": (replace(FAILED, failed=[NO_MEMORY], disk_is_full=True), Reason.GPU_OUT_OF_MEMORY),
     "the nodes never met": (replace(FAILED, nodes=2, started=False), Reason.RENDEZVOUS_TIMEOUT),
     "nobody says why": (FAILED, Reason.CRASHED),
@@ -104,6 +109,7 @@ FAILURES: dict[str, tuple[Exception, Reason]] = {
     ),
     "the disk": (OSError(28, "No space left on device"), Reason.DISK_FULL),
     "the disk, as torch says it": (RuntimeError("PytorchStreamWriter failed writing file data/0"), Reason.DISK_FULL),
+    "the disk, as C++ says it": (RuntimeError("basic_ios::clear: iostream error"), Reason.DISK_FULL),
     "gloo": (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [::1]:1"), Reason.PEER_LOST),
     "NCCL": (RuntimeError("NCCL communicator was aborted on rank 1"), Reason.PEER_LOST),
     "anything else": (ValueError("NCCL is a fine word"), Reason.CRASHED),

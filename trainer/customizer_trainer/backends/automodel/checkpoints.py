@@ -1,10 +1,14 @@
-"""What nemo_automodel 0.7.0 lacks to save on nodes that share no disk, and to load what replicas have saved."""
+"""What nemo_automodel 0.7.0 lacks to save on nodes that share no disk, and to load what others have saved."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
+import torch
 from nemo_automodel.components.checkpoint import checkpointing
 from torch.nn.parallel import DistributedDataParallel
+
+from customizer_trainer.backends.automodel.position import share_anew
 
 
 def install() -> None:
@@ -24,3 +28,33 @@ def install() -> None:
         return load_model(self, parts, *args, **options)
 
     checkpointing.Checkpointer.load_model = load_unwrapped
+    _resume_on_other_ranks()
+
+
+def _resume_on_other_ranks() -> None:
+    """Lets more or fewer ranks go on than have saved. Weights and optimizer are shared out anew by the library."""
+    # checkpointing.py:1779 loads a rank's own position in the data, which more ranks do not have, and which for fewer
+    # ranks is that of another sample.
+    load_position = checkpointing.Checkpointer.load_on_dp_ranks
+
+    @functools.wraps(load_position)
+    def load_shared(self: Any, loader: Any, name: str, path: str) -> None:
+        folder = Path(path) / name
+        before, after = len(list(folder.glob(f"{name}_dp_rank_*.pt"))), loader.dp_world_size
+        if before == after:
+            load_position(self, loader, name, path)
+            return
+        position = checkpointing.load_torch_ckpt(folder / f"{name}_dp_rank_0.pt", weights_only=True)
+        loader.load_state_dict(share_anew(position, before, after, loader.batch_size))
+
+    # checkpointing.py:1811 loads a rank's own random state; one that is new keeps that of the seed.
+    load_random = checkpointing.Checkpointer.load_on_global_ranks
+
+    @functools.wraps(load_random)
+    def load_known(self: Any, state: Any, name: str, path: str) -> None:
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        if (Path(path) / name / f"{name}_global_rank_{rank}.pt").exists():
+            load_random(self, state, name, path)
+
+    checkpointing.Checkpointer.load_on_dp_ranks = load_shared
+    checkpointing.Checkpointer.load_on_global_ranks = load_known
