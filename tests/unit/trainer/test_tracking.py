@@ -33,6 +33,12 @@ def stepped(step: int) -> Stepped:
         pytest.param(stepped(3), 1, Values(3, NUMBERS), id="a step"),
         pytest.param(stepped(3), 3, Values(3, NUMBERS), id="a step whose turn it is"),
         pytest.param(stepped(4), 3, None, id="a step whose turn it is not"),
+        pytest.param(
+            stepped(3).model_copy(update={"gradient_norm": None}),
+            1,
+            Values(3, {name: number for name, number in NUMBERS.items() if name != "train/grad_norm"}),
+            id="a step without a gradient",
+        ),
         pytest.param(Validated(step=4, loss=2.0), 3, Values(4, {"eval/loss": 2.0}), id="every validation"),
         pytest.param(Failed(rank=0, at=1.0, reason=Reason.CRASHED, message="no"), 1, None, id="nothing else"),
     ],

@@ -62,16 +62,14 @@ def read_values(event: Event, every_steps: int) -> Values | None:
     """Returns the numbers of an event that a tracker is told, None if there are none."""
     match event:
         case Stepped() if event.step % every_steps == 0:
-            return Values(
-                event.step,
-                {
-                    "train/loss": event.loss,
-                    "train/learning_rate": event.learning_rate,
-                    "train/grad_norm": event.gradient_norm,
-                    "train/epoch": event.epoch,
-                    "train/tokens_per_second": event.tokens_per_second,
-                },
-            )
+            numbers = {
+                "train/loss": event.loss,
+                "train/learning_rate": event.learning_rate,
+                "train/grad_norm": event.gradient_norm,
+                "train/epoch": event.epoch,
+                "train/tokens_per_second": event.tokens_per_second,
+            }
+            return Values(event.step, {name: number for name, number in numbers.items() if number is not None})
         case Validated():
             return Values(event.step, {"eval/loss": event.loss})
         case _:

@@ -29,7 +29,8 @@ class Stepped(Model):
     step: int
     epoch: float
     loss: float
-    gradient_norm: float
+    gradient_norm: float | None = None
+    """Before clipping; None of a step whose scaled gradients have overflowed, which changes no weight."""
     learning_rate: float
     tokens_per_second: float
     tokens: int = 0
