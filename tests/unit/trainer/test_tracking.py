@@ -63,6 +63,13 @@ def test_a_run_is_named_and_tagged_after_its_job() -> None:
     assert record.settings["dataset"] == "s3://bucket/data"
 
 
+def test_a_distillation_is_tagged_as_one() -> None:
+    teacher = {"source": {"kind": "s3", "uri": "s3://bucket/teacher"}}
+    job = build_job(automodel={"training": {"trainingType": "distillation"}}, teacher=teacher)
+    assert describe(job).tags["task"] == "distillation"
+    assert describe(build_job()).tags["task"] == "sft"
+
+
 class Patchy:
     """A tracker that is away a few times."""
 

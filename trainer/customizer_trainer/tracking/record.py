@@ -50,7 +50,7 @@ def describe(job: Job) -> Record:
             "framework": framework,
             "namespace": job.namespace,
             "job": job.name,
-            "task": "sft",
+            "task": "sft" if job.automodel is None else job.automodel.training.training_type,
             "model": model[:_VALUE_LIMIT],
         },
         settings=dict(_flatten({"model": model, "dataset": display(job.dataset.training), framework: settings})),
