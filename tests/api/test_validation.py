@@ -154,6 +154,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "training.maxSeqLength must be a multiple of 2 * contextParallelSize",
     ),
     (
+        {
+            "automodel": {
+                "parallelism": {"numGpusPerNode": 2, "contextParallelSize": 2},
+                "training": {"attnImplementation": "eager"},
+            }
+        },
+        "contextParallelSize above 1 computes attention with sdpa only: remove training.attnImplementation",
+    ),
+    (
         {"automodel": {"training": {"finetuningType": "all_weights", "lora": {}}}},
         "lora is for finetuningType: lora",
     ),

@@ -54,7 +54,7 @@ class Training(Model):
     """Data type of weights and compute. fp8: weights in bf16, products of matrices in 8 bits, on GPUs from compute
     capability 8.9. Default: that of the checkpoint."""
     attn_implementation: Literal["sdpa", "flash_attention_2", "eager"] = "sdpa"
-    """Attention kernel. flash_attention_2 needs a GPU."""
+    """Attention kernel. flash_attention_2 needs a GPU. Only sdpa goes with contextParallelSize above 1."""
     distillation_ratio: float = Field(0.5, ge=0, le=1)
     """Share of the teacher in the loss of a distillation: 0 learns from the data alone, 1 from the teacher alone."""
     distillation_temperature: float = Field(1.0, gt=0)
@@ -241,6 +241,10 @@ class Automodel(Model):
             "self.parallelism.contextParallelSize == 1"
             " || self.training.maxSeqLength % (2 * self.parallelism.contextParallelSize) == 0",
             "training.maxSeqLength must be a multiple of 2 * contextParallelSize: raise or lower it",
+        ),
+        CelRule(
+            "self.parallelism.contextParallelSize == 1 || self.training.attnImplementation == 'sdpa'",
+            "contextParallelSize above 1 computes attention with sdpa only: remove training.attnImplementation",
         ),
         CelRule(
             "self.training.trainingType != 'distillation' || self.parallelism.pipelineParallelSize == 1",
