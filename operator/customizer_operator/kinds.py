@@ -23,7 +23,7 @@ from customizer_operator.plan.plan import (
 from customizer_operator.plan.serving import ask_about_deployment, plan_deployment
 from customizer_operator.plan.serving_adapters import find_adapter_jobs
 from customizer_operator.plan.serving_companions import COMPANIONS
-from customizer_operator.plan.serving_target import find_job, is_meant
+from customizer_operator.plan.serving_source import find_job, is_meant
 from customizer_operator.settings import Settings
 
 
@@ -65,7 +65,7 @@ def build_kinds(settings: Settings) -> tuple[Kind, ...]:
         Kind(
             resource=MODEL_DEPLOYMENT,
             children=(JOB, DEPLOYMENT, SERVICE, NIM_SERVICE, POD, *COMPANIONS),
-            plan=lambda observed: plan_deployment(observed, settings.images),
+            plan=lambda observed: plan_deployment(observed, settings.images, settings.own_namespace),
             ask=ask_about_deployment,
             refers_to=_find_served_jobs,
         ),

@@ -17,6 +17,7 @@ class Settings:
     `CUSTOMIZER_IO_IMAGE`: image of preflight, fetch, verify and stage.
     `CUSTOMIZER_AUTOMODEL_IMAGE`, `CUSTOMIZER_UNSLOTH_IMAGE`: images that train, unless spec.compute.image names one.
     `CUSTOMIZER_VLLM_IMAGE`, `CUSTOMIZER_MULTI_LLM_IMAGE`: images that serve, unless spec.runtime.image names another.
+    `CUSTOMIZER_OWN_NAMESPACE`: where the operator runs; NetworkPolicies let it in from there alone.
     `CUSTOMIZER_NAMESPACES`: comma-separated; the whole cluster when empty.
     `CUSTOMIZER_RESYNC_SECONDS`: how often everything is listed and looked at again.
     `CUSTOMIZER_WORKERS`: objects handled at the same time.
@@ -32,6 +33,7 @@ class Settings:
     health_port: int = 8081
     metrics_port: int = 8082
     lease_namespace: str = ""
+    own_namespace: str | None = None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -52,6 +54,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         health_port=int(_number(environment, "CUSTOMIZER_HEALTH_PORT", 8081)),
         metrics_port=int(_number(environment, "CUSTOMIZER_METRICS_PORT", 8082)),
         lease_namespace=environment.get("CUSTOMIZER_LEASE_NAMESPACE", ""),
+        own_namespace=environment.get("CUSTOMIZER_OWN_NAMESPACE") or None,
     )
 
 

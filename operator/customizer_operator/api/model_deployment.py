@@ -29,6 +29,7 @@ from customizer_operator.api.model_evaluation import (
 from customizer_operator.api.model_probe import Probe, ProbeStatus
 from customizer_operator.api.model_runtime import Runtime
 from customizer_operator.api.model_scaling import Autoscaling, TopologySpread, UpdateStrategy
+from customizer_operator.api.model_source import SourceStatus
 from customizer_operator.api.model_weights import DIRECT_SOURCES, WEIGHT_RULES, Weights
 
 State = Literal["Waiting", "Verifying", "Starting", "Ready", "Updating", "Stopped", "Degraded", "Failed"]
@@ -211,6 +212,8 @@ class ModelDeploymentStatus(Model):
     """The newest version that was tried by a canary."""
     artifact: ArtifactReference | None = None
     """The artifact that is served, verified; absent for a base model."""
+    source: SourceStatus | None = None
+    """The job that made the served artifact, where one is followed."""
     replicas: int | None = None
     """Replicas that exist."""
     ready_replicas: int | None = None

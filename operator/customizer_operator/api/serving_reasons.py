@@ -40,6 +40,8 @@ class ServingReason(StrEnum):
     """The CustomizationJob has not published yet."""
     JOB_FAILED = "JobFailed"
     """The CustomizationJob was given up."""
+    MANIFEST_NOT_FOUND = "ManifestNotFound"
+    """No CustomizationJob that is meant has published the manifest that the spec pins."""
     IMAGE_NOT_NAMED = "ImageNotNamed"
     """Neither the spec nor the operator's settings name the server's image."""
     NOT_TAKEN_BY_IMAGE = "NotTakenByImage"

@@ -13,7 +13,8 @@ from customizer_operator.objects.training import build_training
 from customizer_operator.plan.placement import find_mesh
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.serving import plan_deployment
-from customizer_operator.plan.serving_target import Target, find_job, find_target
+from customizer_operator.plan.serving_source import find_job
+from customizer_operator.plan.serving_target import Target, find_target
 
 NOT_YET_GIVEN = "00000000-0000-0000-0000-000000000000"
 """Stands for the uid that the apiserver gives."""
@@ -44,7 +45,7 @@ def render_deployment(item: Object, images: Images) -> tuple[list[Object], str |
     if job is not None:
         return [], f"its objects follow when CustomizationJob {job} has published"
     plan = plan_deployment(_observe(item), images)
-    target = find_target(ModelDeployment.model_validate(item), None)
+    target = find_target(ModelDeployment.model_validate(item), [])
     if not plan.create or not isinstance(target, Target):
         return list(plan.create), str((plan.status or {}).get("message"))
     if target.serving.artifact is not None:

@@ -16,7 +16,7 @@ from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_runtime import PORT
 from customizer_operator.objects.pods import COMMAND, build_environment, build_resources
 from customizer_operator.objects.serving import DIGEST_ANNOTATION, build_server_environment, build_server_probe
-from customizer_operator.objects.serving_companions import build_companions, build_selector
+from customizer_operator.objects.serving_companions import build_selector
 from customizer_operator.objects.serving_engine import Engine
 from customizer_operator.objects.serving_pods import FILE_ANNOTATION, SERVER, STAGE, Access, annotate, build_metadata
 
@@ -28,23 +28,30 @@ SERVER_SUFFIX = "-ctr"
 
 def build_nim_service(
     deployment: ModelDeployment, serving: Serving, access: Access, engine: Engine, *, io_image: str, image: str
-) -> list[Object]:
-    """Builds the NIMService, and what stands beside it."""
+) -> Object:
+    """Builds the NIMService."""
     spec = _build_spec(deployment, access, engine, io_image, image)
     annotations = annotate(serving)
     # How many there are is no part of what they are: pods carry the digest, and must not roll for their number.
     digest = hashlib.sha256(json.dumps([spec, annotations], sort_keys=True).encode()).hexdigest()
     marked = {DIGEST_ANNOTATION: digest}
+    return _build_service(deployment, marked, {**spec, "annotations": annotations | marked})
+
+
+def hold_nim_service(deployment: ModelDeployment, present: Object) -> Object | None:
+    """Builds the NIMService as it is, but in the number of its servers; None if nothing changes."""
+    held = _build_service(deployment, present["metadata"].get("annotations") or {}, present["spec"])
+    return None if held["spec"] == present["spec"] else held
+
+
+def _build_service(deployment: ModelDeployment, annotations: dict[str, str], spec: Object) -> Object:
     replicas = 0 if deployment.spec.suspend else deployment.spec.replicas
-    return [
-        {
-            "apiVersion": "apps.nvidia.com/v1alpha1",
-            "kind": "NIMService",
-            "metadata": {**build_metadata(deployment, deployment.metadata.name, SERVER), "annotations": marked},
-            "spec": {**spec, "replicas": replicas, "annotations": annotations | marked},
-        },
-        *build_companions(deployment, engine.metrics),
-    ]
+    return {
+        "apiVersion": "apps.nvidia.com/v1alpha1",
+        "kind": "NIMService",
+        "metadata": {**build_metadata(deployment, deployment.metadata.name, SERVER), "annotations": annotations},
+        "spec": {**spec, "replicas": replicas},
+    }
 
 
 def split_image(image: str) -> Object:

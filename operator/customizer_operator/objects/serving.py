@@ -24,8 +24,6 @@ from customizer_operator.objects.pods import (
 )
 from customizer_operator.objects.serving_companions import (
     PORT_NAME,
-    SERVICE_PORT_NAME,
-    build_companions,
     build_selector,
 )
 from customizer_operator.objects.serving_engine import CACHE, Engine
@@ -76,48 +74,37 @@ def build_servers(
     io_image: str,
     image: str,
     present: Object | None = None,
-) -> list[Object]:
-    """Builds the servers' Deployment and Service; `present` is the Deployment as it is."""
-    name = deployment.metadata.name
-    labels = build_pod_labels(deployment, SERVER)
-    replicas = find_replicas(deployment, present)
-    spec: Object = {
-        "revisionHistoryLimit": 2,
-        "progressDeadlineSeconds": _DEADLINE_SECONDS,
-        "strategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": deployment.spec.update_strategy.model_dump(by_alias=True),
+) -> Object:
+    """Builds the servers' Deployment; `present` is the one that is there."""
+    template: Object = {
+        "metadata": {
+            "labels": build_pod_labels(deployment, SERVER),
+            "annotations": annotate(serving) | _annotate_template(deployment.spec.runtime),
         },
-        "selector": {"matchLabels": build_selector(deployment)},
-        "template": {
-            "metadata": {
-                "labels": labels,
-                "annotations": annotate(serving) | _annotate_template(deployment.spec.runtime),
-            },
-            "spec": _build_server_pod(deployment, access, engine, io_image, image),
-        },
+        "spec": _build_server_pod(deployment, access, engine, io_image, image),
     }
+    spec = _build_spec(deployment, template)
+    replicas = find_replicas(deployment, present)
     # How many there are is no part of what they are: an autoscaler changes it.
     digest = _digest(spec if deployment.spec.autoscaling else {**spec, "replicas": replicas})
-    wanted = deployment.spec.service
-    port: Object = {"name": SERVICE_PORT_NAME, "port": wanted.port, "targetPort": PORT_NAME, "protocol": "TCP"}
-    service: Object = {
-        "metadata": build_metadata(deployment, name, SERVER),
-        "spec": {"type": wanted.type, "selector": build_selector(deployment), "ports": [port]},
+    annotations = {DIGEST_ANNOTATION: digest, VERSION_ANNOTATION: _digest_pods(template)}
+    return _build_deployment(deployment, annotations, {"replicas": replicas, **spec})
+
+
+def hold_servers(deployment: ModelDeployment, present: Object) -> Object | None:
+    """Builds the servers with the pods that are there: number and strategy change, the version does not.
+
+    None if nothing changes at all.
+    """
+    spec = {
+        "replicas": find_replicas(deployment, present),
+        **_build_spec(deployment, present["spec"]["template"]),
     }
-    if wanted.annotations:
-        service["metadata"]["annotations"] = dict(wanted.annotations)
-    annotations = {DIGEST_ANNOTATION: digest, VERSION_ANNOTATION: _digest_pods(spec["template"])}
-    return [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {**build_metadata(deployment, name, SERVER), "annotations": annotations},
-            "spec": {"replicas": replicas, **spec},
-        },
-        {"apiVersion": "v1", "kind": "Service", **service},
-        *build_companions(deployment, engine.metrics),
-    ]
+    if all(present["spec"].get(key) == value for key, value in spec.items()):
+        return None
+    found = present["metadata"].get("annotations") or {}
+    kept = {key: found[key] for key in (DIGEST_ANNOTATION, VERSION_ANNOTATION) if key in found}
+    return _build_deployment(deployment, kept, spec)
 
 
 def find_replicas(deployment: ModelDeployment, present: Object | None) -> int:
@@ -147,6 +134,30 @@ def find_stage_image(item: Object) -> str | None:
     """Returns the image that stages the weights in the pods of a Deployment."""
     containers: list[Object] = item["spec"]["template"]["spec"].get("initContainers") or []
     return next((container["image"] for container in containers if container["name"] == STAGE), None)
+
+
+def _build_spec(deployment: ModelDeployment, template: Object) -> Object:
+    """Spec of the Deployment without the number of servers."""
+    return {
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": _DEADLINE_SECONDS,
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": deployment.spec.update_strategy.model_dump(by_alias=True),
+        },
+        "selector": {"matchLabels": build_selector(deployment)},
+        "template": template,
+    }
+
+
+def _build_deployment(deployment: ModelDeployment, annotations: dict[str, str], spec: Object) -> Object:
+    metadata = build_metadata(deployment, deployment.metadata.name, SERVER)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**metadata, "annotations": annotations},
+        "spec": spec,
+    }
 
 
 def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engine, io_image: str, image: str) -> Object:

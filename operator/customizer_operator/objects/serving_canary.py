@@ -2,7 +2,7 @@
 
 from customizer_operator.api.base import Object
 from customizer_operator.objects.names import COMPONENT_LABEL
-from customizer_operator.objects.serving import DIGEST_ANNOTATION, VERSION_ANNOTATION, find_version
+from customizer_operator.objects.serving import VERSION_ANNOTATION, find_version
 from customizer_operator.objects.serving_pods import CANARY
 
 
@@ -46,19 +46,6 @@ def build_canary(servers: Object) -> Object:
             },
         },
     }
-
-
-def hold_version(servers: Object, present: Object) -> Object | None:
-    """Returns `servers` with the pods that are there: number and strategy change, the version does not.
-
-    None if nothing changes at all.
-    """
-    spec = {**servers["spec"], "template": present["spec"]["template"]}
-    if all(present["spec"].get(key) == value for key, value in spec.items()):
-        return None
-    found = present["metadata"].get("annotations") or {}
-    kept = {key: found[key] for key in (DIGEST_ANNOTATION, VERSION_ANNOTATION) if key in found}
-    return {**servers, "metadata": {**servers["metadata"], "annotations": kept}, "spec": spec}
 
 
 def find_pod_version(pod: Object) -> str | None:

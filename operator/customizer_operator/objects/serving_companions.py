@@ -13,6 +13,8 @@ PORT_NAME = "api"
 """Name of the server's port in its pods."""
 SERVICE_PORT_NAME = "http"
 
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+"""The apiserver sets it on every namespace, so that nobody can claim another's."""
 _OPERATOR = {"app.kubernetes.io/name": "customizer-operator"}
 _NIM_METRIC = "gpu_cache_usage_perc"
 _VLLM_METRIC = "vllm:kv_cache_usage_perc"
@@ -23,16 +25,28 @@ def build_selector(deployment: ModelDeployment) -> dict[str, str]:
     return {DEPLOYMENT_LABEL: deployment.metadata.name, COMPONENT_LABEL: SERVER}
 
 
-def build_companions(deployment: ModelDeployment, metrics_path: str) -> list[Object]:
-    """Builds all that the spec asks for beside Deployment and Service."""
+def build_surroundings(deployment: ModelDeployment, operator_namespace: str | None = None) -> list[Object]:
+    """Builds what stands in front of the servers and beside them, whatever they serve."""
+    wanted = deployment.spec.service
+    port: Object = {"name": SERVICE_PORT_NAME, "port": wanted.port, "targetPort": PORT_NAME, "protocol": "TCP"}
+    spec: Object = {"type": wanted.type, "selector": build_selector(deployment), "ports": [port]}
+    service = _annotate(_build(deployment, "v1", "Service", spec), wanted.annotations)
+    return [service, *build_companions(deployment, operator_namespace)]
+
+
+def build_companions(deployment: ModelDeployment, operator_namespace: str | None = None) -> list[Object]:
+    """Builds all that the spec asks for beside Deployment and Service.
+
+    `operator_namespace` is where the operator runs, who asks the servers; None: it may be anywhere.
+    """
     spec = deployment.spec
     return [
         _build_disruption_budget(deployment),
         *([_build_autoscaler(deployment, spec.autoscaling)] if spec.autoscaling else []),
         *([_build_ingress(deployment, spec.ingress)] if spec.ingress else []),
         *([_build_route(deployment, spec.http_route)] if spec.http_route else []),
-        *([_build_monitor(deployment, spec.service_monitor, metrics_path)] if spec.service_monitor else []),
-        *([_build_network_policy(deployment, spec.network_policy)] if spec.network_policy else []),
+        *([_build_monitor(deployment, spec.service_monitor)] if spec.service_monitor else []),
+        *([_build_network_policy(deployment, spec.network_policy, operator_namespace)] if spec.network_policy else []),
     ]
 
 
@@ -89,7 +103,8 @@ def _build_route(deployment: ModelDeployment, route: HttpRoute) -> Object:
     return _build(deployment, "gateway.networking.k8s.io/v1", "HTTPRoute", spec)
 
 
-def _build_monitor(deployment: ModelDeployment, monitor: ServiceMonitor, path: str) -> Object:
+def _build_monitor(deployment: ModelDeployment, monitor: ServiceMonitor) -> Object:
+    path = "/metrics" if deployment.spec.runtime.type == "VLLM" else "/v1/metrics"
     spec: Object = {
         "selector": {"matchLabels": build_selector(deployment)},
         "endpoints": [{"port": SERVICE_PORT_NAME, "path": path, "interval": monitor.interval}],
@@ -99,9 +114,10 @@ def _build_monitor(deployment: ModelDeployment, monitor: ServiceMonitor, path: s
     return item
 
 
-def _build_network_policy(deployment: ModelDeployment, policy: NetworkPolicy) -> Object:
+def _build_network_policy(deployment: ModelDeployment, policy: NetworkPolicy, operator_namespace: str | None) -> Object:
+    home: Object = {"matchLabels": {NAMESPACE_LABEL: operator_namespace}} if operator_namespace else {}
     peers: list[Object] = [
-        {"namespaceSelector": {}, "podSelector": {"matchLabels": _OPERATOR}},
+        {"namespaceSelector": home, "podSelector": {"matchLabels": _OPERATOR}},
         *(_build_peer(peer) for peer in policy.allow_from),
     ]
     rules: list[Object] = [{"from": peers, "ports": [{"port": PORT_NAME, "protocol": "TCP"}]}]

@@ -66,7 +66,6 @@ class Engine:
     group: int
     store: str = str(MODEL_STORE)
     """Where the server looks for the model store."""
-    metrics: str = "/metrics"
 
 
 def find_generation(runtime: Runtime, image: str) -> Generation:
@@ -131,7 +130,6 @@ def build_engine(runtime: Runtime, image: str, weights: Weights, cache: str = CA
         user=1000,
         group=2000,
         store=store,
-        metrics="/v1/metrics",
     )
 
 

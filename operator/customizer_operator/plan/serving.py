@@ -63,13 +63,13 @@ def ask_about_deployment(observed: Observed) -> Sequence[Question]:
     return [*ask_for_models(pods), *ask_for_reports([*pods, *canaries]), *names, *resources, *waiting]
 
 
-def plan_deployment(observed: Observed, images: Images) -> Plan:
-    """Decides."""
+def plan_deployment(observed: Observed, images: Images, operator_namespace: str | None = None) -> Plan:
+    """Decides. `operator_namespace` is where the operator runs, if that is known."""
     try:
         deployment = ModelDeployment.model_validate(observed.subject)
     except ValidationError as error:
         return _plan_unreadable(observed, error)
-    decision = decide(observed, deployment, images)
+    decision = decide(observed, deployment, images, operator_namespace)
     server = observed.named(DEPLOYMENT, deployment.metadata.name)
     pods = find_pods(observed, SERVER)
     replicas = None
@@ -136,6 +136,7 @@ def _build_status(
         evaluation=evaluated.status if evaluated else None,
         rollout=decision.trial.status if decision.trial else kept,
         artifact=decision.artifact,
+        source=decision.source,
         replicas=replicas.existing if replicas else 0,
         ready_replicas=replicas.answering if replicas else 0,
         verified_digest=decision.verified_digest,

@@ -12,7 +12,7 @@ from customizer_operator.plan.serving_adapters import Adapters
 from customizer_operator.plan.serving_evaluation import Evaluated
 from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_replicas import Replicas
-from customizer_operator.plan.serving_target import Blocked
+from customizer_operator.plan.serving_source import Blocked
 from customizer_operator.plan.serving_trial import Trial
 from customizer_operator.plan.serving_verdict import tell_score
 from customizer_operator.plan.serving_verification import Refused, Unknown, Verified

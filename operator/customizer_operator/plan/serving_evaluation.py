@@ -3,23 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from customizer_contract.errors import CATALOGUE
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
-from customizer_contract.job import HELD_OUT_FILE
 from customizer_contract.result import ArtifactReference
-from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_evaluation import Evaluation, EvaluationStatus
 from customizer_operator.api.serving_reasons import ServingReason
-from customizer_operator.objects.job_file import build_job_file
 from customizer_operator.objects.serving_sidecar import can_evaluate
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_reports import read_report
-from customizer_operator.plan.serving_target import find_followed_job
+from customizer_operator.plan.serving_source import Blocked, find_jobs, find_published
 from customizer_operator.plan.serving_verdict import describe
 
 
@@ -80,18 +75,15 @@ def find_question(observed: Observed, deployment: ModelDeployment, version: Vers
     evaluation = deployment.spec.evaluation or Evaluation()
     if evaluation.dataset is not None:
         return _build(evaluation, version, evaluation.dataset.s3.uri, evaluation.prompt_template)
-    found = find_followed_job(observed)
+    reference = deployment.spec.model.customization_job_ref
+    found = find_published(deployment, reference, find_jobs(observed)) if reference is not None else None
     if found is None:
-        message = "The job whose validation set is to be asked is gone: name a held-out set in evaluation.dataset."
+        message = "No job is followed whose validation set could be asked: name a held-out set in evaluation.dataset."
         return Trouble(ServingReason.JOB_NOT_FOUND, message)
-    try:
-        job = CustomizationJob.model_validate(found)
-    except ValidationError as error:
-        name = found["metadata"]["name"]
-        message = f"CustomizationJob {name} is not one that this operator understands: {error.errors()[0]['msg']}."
-        return Trouble(ServingReason.INVALID_SPEC, message)
-    template = evaluation.prompt_template or job.spec.dataset.prompt_template
-    return _build(evaluation, version, f"{build_job_file(job).work_uri}/{HELD_OUT_FILE}", template)
+    if isinstance(found, Blocked):
+        return Trouble(found.reason, found.message, stalled=found.stalled)
+    template = evaluation.prompt_template or found.source.prompt_template
+    return _build(evaluation, version, found.source.held_out_uri, template)
 
 
 def _build(evaluation: Evaluation, version: Version, uri: str, template: str | None) -> EvaluationInput:

@@ -6,7 +6,8 @@ from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_engine import find_generation
 from customizer_operator.plan.plan import NIM_SERVICE, Observed
 from customizer_operator.plan.serving_pods import Trouble
-from customizer_operator.plan.serving_target import Blocked, Target
+from customizer_operator.plan.serving_source import Blocked
+from customizer_operator.plan.serving_target import Target
 
 
 def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Blocked | None:

@@ -13,7 +13,7 @@ from customizer_operator.objects.serving_engine import find_contradiction, find_
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, NIM_SERVICE, SERVICE, Exists, Observed, Resource
 from customizer_operator.plan.serving_companions import find_missing, find_wanted, is_run_by_nvidia
-from customizer_operator.plan.serving_target import Blocked
+from customizer_operator.plan.serving_source import Blocked
 
 _IMAGE_VARIABLES = {"MultiLLM": "CUSTOMIZER_MULTI_LLM_IMAGE", "VLLM": "CUSTOMIZER_VLLM_IMAGE"}
 

@@ -1,10 +1,8 @@
 """What a ModelDeployment serves: found in its spec, or in what the CustomizationJob that it names has published."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
-
-from pydantic import ValidationError
 
 from customizer_contract.job import ModelInput
 from customizer_contract.result import ArtifactReference
@@ -12,14 +10,12 @@ from customizer_contract.serving import ArtifactInput, Serving
 from customizer_contract.sources import S3Source
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import ModelSource, ObjectStorage
-from customizer_operator.api.customization_job import CustomizationJob
-from customizer_operator.api.model_deployment import FollowedJob, ModelDeployment, ModelStatus
-from customizer_operator.api.reasons import ConditionType
-from customizer_operator.api.serving_reasons import ServingReason
+from customizer_operator.api.model_deployment import ModelDeployment, ModelStatus
+from customizer_operator.api.model_source import SourceStatus
 from customizer_operator.objects.job_file import translate_source, translate_storage
 from customizer_operator.objects.serving_engine import Weights, find_generation
 from customizer_operator.objects.serving_pods import MODEL_VOLUME, Access, file_digest
-from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Observed
+from customizer_operator.plan.serving_source import Blocked, Published, find_published
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +25,8 @@ class Target:
     serving: Serving
     access: Access
     trust_remote_code: bool
+    source: SourceStatus | None = None
+    """The job that made it, if one is followed."""
 
     @property
     def digest(self) -> str:
@@ -65,50 +63,12 @@ class Target:
         return source.uri.rstrip("/") if isinstance(source, S3Source) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Why nothing can be served yet."""
-
-    reason: str
-    message: str
-    stalled: bool
-    """Whether somebody must do something."""
-
-
-def is_meant(pattern: str, name: str) -> bool:
-    """Tells whether a reference means an object of that name: one that ends in * means all that begin so."""
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
-
-
-def find_job(subject: Object) -> str | None:
-    """Returns the name of the CustomizationJob that a ModelDeployment names."""
-    model = subject.get("spec", {}).get("model") or {}
-    return (model.get("customizationJobRef") or {}).get("name")
-
-
-def find_followed_job(observed: Observed) -> Object | None:
-    """Returns the CustomizationJob that a ModelDeployment names; of several, as `choose_job` does."""
-    jobs = [item for (resource, _), item in observed.referenced.items() if resource == CUSTOMIZATION_JOB]
-    return choose_job(find_job(observed.subject), jobs)
-
-
-def choose_job(pattern: str | None, jobs: Iterable[Object]) -> Object | None:
-    """Returns the newest of the jobs that are meant and have published, or else the newest; None without any."""
-
-    def rank(job: Object) -> tuple[bool, str, str]:
-        metadata = job["metadata"]
-        has_published = bool((job.get("status") or {}).get("artifact"))
-        return has_published, metadata.get("creationTimestamp") or "", metadata["name"]
-
-    meant = [job for job in jobs if pattern is not None and is_meant(pattern, job["metadata"]["name"])]
-    return max(meant, key=rank, default=None)
-
-
-def find_target(deployment: ModelDeployment, job: Object | None) -> Target | Blocked:
-    """Finds what is to be served. `job` is the CustomizationJob that the spec names, if it does and there is one."""
+def find_target(deployment: ModelDeployment, jobs: Sequence[Object]) -> Target | Blocked:
+    """Finds what is to be served. `jobs` are the CustomizationJobs that the spec means, if it means any."""
     model = deployment.spec.model
     if model.customization_job_ref is not None:
-        return _from_job(deployment, model.customization_job_ref, job)
+        published = find_published(deployment, model.customization_job_ref, jobs)
+        return published if isinstance(published, Blocked) else _from_job(deployment, published)
     storage = deployment.spec.object_storage or ObjectStorage()
     device = deployment.spec.runtime.device or "gpu"
     if model.artifact is None:
@@ -132,56 +92,17 @@ def name_models(weights: Weights, artifact: ArtifactReference | None) -> list[Mo
     return [tuned, ModelStatus(name=weights.base_name, kind="base", endpoint=endpoint)]
 
 
-def _from_job(deployment: ModelDeployment, reference: FollowedJob, found: Object | None) -> Target | Blocked:
-    name = reference.name
-    if found is None:
-        return Blocked(
-            ServingReason.JOB_NOT_FOUND,
-            f"There is no CustomizationJob {name} in this namespace: create it, or correct spec.model.",
-            stalled=True,
-        )
-    name = found["metadata"]["name"]
-    try:
-        job = CustomizationJob.model_validate(found)
-    except ValidationError as error:
-        return Blocked(
-            ServingReason.INVALID_SPEC,
-            f"CustomizationJob {name} is not one that this operator understands ({error.errors()[0]['msg']}): "
-            "install operator and CRDs of the same release.",
-            stalled=True,
-        )
-    status = job.status
-    published = status.artifact if status else None
-    if published is None:
-        if status and any(c.type == ConditionType.FAILED and c.status == "True" for c in status.conditions or ()):
-            return Blocked(
-                ServingReason.JOB_FAILED,
-                f"CustomizationJob {name} has failed: {status.message or 'it does not say why.'} "
-                "Create it anew, corrected, under the same name; or name another.",
-                stalled=True,
-            )
-        state = f", which is {status.state}" if status and status.state else ""
-        return Blocked(ServingReason.JOB_NOT_COMPLETE, f"Waits for CustomizationJob {name}{state}.", stalled=False)
-    return _build(
+def _from_job(deployment: ModelDeployment, published: Published) -> Target:
+    source, spec = published.source, deployment.spec
+    target = _build(
         deployment,
-        _pin(deployment, reference, published),
-        job.spec.model if published.type == "adapter" else None,
-        deployment.spec.object_storage or job.spec.object_storage,
-        deployment.spec.runtime.device or job.spec.compute.device,
-        trust=job.spec.model.trust_remote_code,
+        ArtifactInput(uri=published.artifact.uri, manifest_digest=published.artifact.manifest_digest),
+        source.model if published.artifact.type == "adapter" else None,
+        spec.object_storage or source.object_storage,
+        spec.runtime.device or source.device,
+        trust=source.model.trust_remote_code,
     )
-
-
-def _pin(deployment: ModelDeployment, reference: FollowedJob, published: ArtifactReference) -> ArtifactInput:
-    """Chooses between what is published now and what is served."""
-    served = deployment.status.artifact if deployment.status else None
-    digest = published.manifest_digest
-    uri = published.uri
-    if reference.promotion == "Manual":
-        digest = reference.manifest_digest or (served.manifest_digest if served else digest)
-        if served is not None and served.manifest_digest == digest:
-            uri = served.uri
-    return ArtifactInput(uri=uri, manifest_digest=digest)
+    return replace(target, source=source)
 
 
 def _build(

@@ -52,7 +52,7 @@ def test_the_overlay_to_copy_names_a_registry_for_every_image_of_ours() -> None:
     (operator,) = load("Deployment")["spec"]["template"]["spec"]["containers"]
     patch = yaml.safe_load(overlay["patches"][0]["patch"])
     (patched,) = patch["spec"]["template"]["spec"]["containers"]
-    ours = {entry["name"] for entry in operator["env"] if entry["value"].startswith("customizer-")}
+    ours = {entry["name"] for entry in operator["env"] if entry.get("value", "").startswith("customizer-")}
     assert {entry["name"] for entry in patched["env"] if "/" in entry["value"]} == ours
     assert [image["name"] for image in overlay["images"]] == [operator["image"]]
     assert patched["name"] == operator["name"]

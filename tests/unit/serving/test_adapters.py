@@ -150,9 +150,14 @@ def test_a_server_that_was_started_with_an_adapter_takes_others_beside_it() -> N
 def test_only_the_operator_may_ask_a_sidecar_behind_a_network_policy() -> None:
     world = World(build_deployment(**BASE, **ROOM, networkPolicy={"allowFrom": [{"podLabels": {"app": "web"}}]}))
     deployment = ModelDeployment.model_validate(world.subject)
-    (policy,) = [item for item in build_companions(deployment, "/metrics") if item["kind"] == "NetworkPolicy"]
+    (policy,) = [item for item in build_companions(deployment, "platform") if item["kind"] == "NetworkPolicy"]
     server, sidecar = policy["spec"]["ingress"]
     assert (len(server["from"]), len(sidecar["from"])) == (2, 1)
+    # Its labels alone are no proof: anybody may give them to a pod.
+    assert sidecar["from"][0] == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "platform"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "customizer-operator"}},
+    }
     assert sidecar["ports"] == [{"port": 8085, "protocol": "TCP"}]
 
 

@@ -407,12 +407,12 @@ def test_stopped_servers_have_no_canary() -> None:
 def test_a_canary_goes_with_the_job_that_made_its_artifact() -> None:
     world = follow(build_served(), **{DIGEST: score(0.7)})
     world.settle()
-    world.job = None
+    world.job, world.verdict = None, ADAPTER
     assert (world.settle()["state"], has_canary(world)) == ("Ready", False)
-    world.job = publish(NEXT)
+    world.job, world.verdict = publish(NEXT), NEXT
     world.settle()
     assert has_canary(world)
-    world.job = build_job(state="Training")
+    world.job, world.verdict = build_job(state="Training"), ADAPTER
     assert not (world.settle() and has_canary(world))
 
 

@@ -8,7 +8,6 @@ import pytest
 from customizer_contract.result import Result
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, POD
-from customizer_operator.plan.serving_target import choose_job
 from tests.unit.serving.world import (
     ADAPTER,
     ARTIFACT,
@@ -196,12 +195,6 @@ def test_a_changed_spec_is_not_ready_before_its_own_replicas_are() -> None:
     assert world.settle()["state"] == "Ready"
 
 
-def test_the_artifact_outlives_the_job_that_made_it() -> None:
-    world = served()
-    world.job = None
-    assert world.settle()["state"] == "Ready"
-
-
 def test_replicas_may_be_stopped() -> None:
     world = served()
     world.change(replicas=0)
@@ -238,44 +231,3 @@ def test_a_newer_release_stages_what_is_served_next() -> None:
     world.settle()
     (stage,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["initContainers"]
     assert stage["image"] == "io:2"
-
-
-def test_a_later_artifact_takes_over_only_where_promotion_is_not_manual() -> None:
-    later = ADAPTER.model_copy(update={"manifest_digest": "b" * 64})
-    for promotion, digest in (("OnSuccess", "b" * 64), ("Manual", "a" * 64)):
-        world = served(model={"customizationJobRef": {"name": "tickets", "promotion": promotion}})
-        world.job, world.verdict = publish(later), later
-        assert world.settle()["artifact"]["manifestDigest"] == digest
-
-
-def test_a_digest_promotes_by_hand() -> None:
-    reference = {"name": "tickets", "promotion": "Manual"}
-    world = served(model={"customizationJobRef": reference})
-    later = ADAPTER.model_copy(update={"manifest_digest": "b" * 64})
-    world.job, world.verdict = publish(later), later
-    world.settle()
-    world.change(model={"customizationJobRef": {**reference, "manifestDigest": "b" * 64}})
-    status = world.settle()
-    assert (status["state"], status["artifact"]["manifestDigest"]) == ("Ready", "b" * 64)
-
-
-@pytest.mark.parametrize(
-    ("jobs", "chosen"),
-    [
-        pytest.param([("j-a", 1, True), ("j-b", 2, True)], "j-b", id="the newest"),
-        pytest.param([("j-a", 1, True), ("j-b", 2, False)], "j-a", id="not before it has published"),
-        pytest.param([("j-a", 1, False), ("j-b", 2, False)], "j-b", id="the newest is waited for"),
-        pytest.param([("j-a", 1, False), ("b", 2, True)], "j-a", id="another name is not meant"),
-    ],
-)
-def test_of_several_jobs_the_newest_that_has_published_is_served(jobs: list[Any], chosen: str) -> None:
-    items = [
-        {
-            "metadata": {"name": name, "creationTimestamp": f"2026-01-0{day}T00:00:00Z"},
-            "status": {"artifact": {"uri": "s3://b/a"}} if published else {},
-        }
-        for name, day, published in jobs
-    ]
-    found = choose_job("j-*", items)
-    assert found is not None
-    assert found["metadata"]["name"] == chosen

@@ -116,6 +116,8 @@ class World:
     refusal: str | None = None
     """What the apiserver says to every object that is planned."""
     others: dict[Exists, Object] = field(default_factory=dict)
+    more_jobs: dict[str, Object] = field(default_factory=dict)
+    """Jobs beside `job`, by name."""
     frozen: Object | None = None
     """The Deployment, where its controller gets no further."""
     unknown: set[Served] = field(default_factory=set)
@@ -191,7 +193,11 @@ class World:
         return Observed(
             subject=self.subject,
             children={resource: tuple(items) for resource, items in children.items()},
-            referenced={(CUSTOMIZATION_JOB, "tickets"): self.job} if self.job else {},
+            referenced={
+                (CUSTOMIZATION_JOB, job["metadata"]["name"]): job
+                for job in (self.job, *self.more_jobs.values())
+                if job is not None
+            },
             now=self.now,
         )
 
