@@ -37,8 +37,13 @@ class Checkpoint(Model):
 
     @property
     def name(self) -> str:
-        """Name of its folder; names sort by step, then by attempt."""
+        """Name of its folder. For people: as text, attempt 10 sorts before attempt 9."""
         return f"step-{self.step:08d}-a{self.attempt}"
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What checkpoints sort by, the oldest first: steps, then attempts."""
+        return self.step, self.attempt
 
 
 class Part(Model):
@@ -47,26 +52,52 @@ class Part(Model):
     files: list[File]
 
 
-def newest(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
-    """Picks the checkpoint to resume from."""
-    return max(checkpoints, key=lambda checkpoint: checkpoint.name, default=None)
+def sort_by_age(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Sorts checkpoints, the newest first."""
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.age, reverse=True)
 
 
-def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
-    """Picks the one with the lowest validation loss, of equals the newest; the newest if none was validated."""
-    candidates = list(checkpoints)
+def sort_by_loss(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Sorts by validation loss, the lowest first; of equals, and where none was validated, the newest first."""
 
     def loss(checkpoint: Checkpoint) -> float:
         return math.inf if checkpoint.validation_loss is None else checkpoint.validation_loss
 
-    return min(sorted(candidates, key=lambda each: each.name, reverse=True), key=loss, default=None)
+    return sorted(sort_by_age(checkpoints), key=loss)
+
+
+def newest(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """Picks the checkpoint to resume from."""
+    return next(iter(sort_by_age(checkpoints)), None)
+
+
+def best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
+    """Picks the one with the lowest validation loss, of equals the newest; the newest if none was validated."""
+    return next(iter(sort_by_loss(checkpoints)), None)
 
 
 def superseded(checkpoints: Iterable[Checkpoint], keep: int) -> list[Checkpoint]:
-    """Picks those that nobody will need: not the `keep` newest, nor the best."""
-    ordered = sorted(checkpoints, key=lambda checkpoint: checkpoint.name)
-    kept = {checkpoint.name for checkpoint in (*ordered[-keep:], best(ordered)) if checkpoint is not None}
-    return [checkpoint for checkpoint in ordered if checkpoint.name not in kept]
+    """Picks those that nobody will need, the oldest first: not the `keep` newest, nor the best."""
+    ordered = sort_by_age(checkpoints)
+    kept = {checkpoint.name for checkpoint in (*ordered[:keep], best(ordered)) if checkpoint is not None}
+    return [checkpoint for checkpoint in reversed(ordered) if checkpoint.name not in kept]
+
+
+def bring_first(
+    candidates: Iterable[Checkpoint],
+    bring: Callable[[Checkpoint], Path],
+    on_damage: Callable[[Checkpoint], None],
+) -> tuple[Checkpoint, Path] | None:
+    """Brings the first checkpoint that turns out whole, and tells of those before it; None if none is."""
+    for checkpoint in candidates:
+        try:
+            return checkpoint, bring(checkpoint)
+        except CustomizerError as error:
+            if error.reason is not Reason.ARTIFACT_INVALID:
+                raise
+            log.warning("checkpoint %s is damaged, taking another one: %s", checkpoint.name, error)
+            on_damage(checkpoint)
+    return None
 
 
 class CheckpointStore:
@@ -113,21 +144,20 @@ class CheckpointStore:
             self._store.download_files(self._part(checkpoint, node), files, target, missing=Reason.ARTIFACT_INVALID)
         return target
 
-    def download_newest(self, folder: Path) -> tuple[Checkpoint, Path] | None:
-        """Brings the newest complete checkpoint; passes over those that turn out damaged."""
-        candidates = sorted(self.list_complete(), key=lambda checkpoint: checkpoint.name, reverse=True)
-        for checkpoint in candidates:
-            try:
-                return checkpoint, self.download(checkpoint, folder)
-            except CustomizerError as error:
-                if error.reason is not Reason.ARTIFACT_INVALID:
-                    raise
-                log.warning("checkpoint %s is damaged, taking the one before: %s", checkpoint.name, error)
-        return None
+    def download_newest(
+        self, folder: Path, on_damage: Callable[[Checkpoint], None] = lambda checkpoint: None
+    ) -> tuple[Checkpoint, Path] | None:
+        """Brings the newest complete checkpoint; passes over those that turn out damaged, and tells which."""
+        candidates = sort_by_age(self.list_complete())
+        return bring_first(candidates, lambda checkpoint: self.download(checkpoint, folder), on_damage)
+
+    def forget(self, checkpoint: Checkpoint) -> None:
+        """Deletes the marker, without which a checkpoint is none any more; its files stay for who wants them."""
+        self._store.delete_object(join(self._root, f"{checkpoint.name}/{MARKER}"))
 
     def delete(self, checkpoint: Checkpoint) -> None:
         """Deletes a checkpoint, marker first, so that it is never seen in part."""
-        self._store.delete_object(join(self._root, f"{checkpoint.name}/{MARKER}"))
+        self.forget(checkpoint)
         self._store.delete(join(self._root, checkpoint.name))
 
     def _read_marker(self, uri: str) -> Checkpoint | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +37,9 @@ class Made:
     """Its folder within the artifact; `.` of the result itself."""
     adapter: AdapterReference | None
     loss: float | None
-    """On validation rows, loaded again."""
+    """On validation rows, loaded again; None if it was too large for that."""
+    damaged: list[Checkpoint] = field(default_factory=list)
+    """Checkpoints that would have been taken before this one, if they were whole."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -49,6 +51,19 @@ class Made:
             "reloaded_loss": self.loss,
         }
         return {name: loss for name, loss in losses.items() if loss is not None}
+
+
+_NOT_RELOADED = "The result was too large to be loaded again on its pod before it was published."
+
+
+def describe_doubts(made: Sequence[Made]) -> list[str]:
+    """Names what a user should know of what was published."""
+    doubts = [
+        f"Checkpoint {damaged.name} is damaged: {each.checkpoint.name} was published in its place."
+        for each in made
+        for damaged in each.damaged
+    ]
+    return [*doubts, _NOT_RELOADED] if any(each.loss is None for each in made) else doubts
 
 
 def build_manifest(

@@ -36,6 +36,8 @@ class Fetched(Model):
     samples: Path
     dataset: DatasetFacts
     resume: Resume | None = None
+    damaged: list[Checkpoint] = []
+    """Checkpoints that were passed over."""
 
 
 def run(job: Job, workspace: Workspace) -> Result:
@@ -46,7 +48,8 @@ def run(job: Job, workspace: Workspace) -> Result:
     teacher = None if job.teacher is None else fetch_model(job.teacher, s3, workspace.teacher)
     data = fetch_job_data(job, s3, workspace)
     prepared = prepare_job_data(job, data, model, workspace.samples, teacher=teacher, with_tokens=True)
-    found = CheckpointStore(open_output(job), job).download_newest(workspace.resume)
+    damaged: list[Checkpoint] = []
+    found = CheckpointStore(open_output(job), job).download_newest(workspace.resume, damaged.append)
     resume = None
     if found is not None:
         checkpoint, folder = found
@@ -59,6 +62,7 @@ def run(job: Job, workspace: Workspace) -> Result:
         samples=workspace.samples,
         dataset=prepared.facts,
         resume=resume,
+        damaged=damaged,
     )
     workspace.fetched.write_text(fetched.to_json())
     return Result(command="fetch", dataset=prepared.facts, warnings=prepared.warnings)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from customizer_contract.steps import count_steps
 from customizer_trainer import logs
 from customizer_trainer.backends.backend import Base, Inputs
 from customizer_trainer.backends.choice import find_backend
-from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, best, newest
+from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, bring_first, sort_by_age, sort_by_loss
 from customizer_trainer.commands.fetch import Fetched, read_fetched
 from customizer_trainer.model import checkpoint_dtype
 from customizer_trainer.outcome import CommandFailedError, problem_of
 from customizer_trainer.publishing import (
     Made,
     build_manifest,
+    describe_doubts,
     find_published,
     installed_versions,
     publish_manifest,
@@ -57,7 +59,6 @@ _PATIENCE_SECONDS = {None: 1800.0, Reason.PREEMPTED: 600.0}
 _AFTER_FAILURE_SECONDS = 5.0
 """The same after a failure, when a node whose part is missing may be gone."""
 _PAUSE_AFTER_PEER_SECONDS = 10.0
-_NOT_RELOADED = "The result was too large to be loaded again on its pod before it was published."
 _TRACKERS_SECONDS = 60.0
 """How long trackers may take up what they were not told yet, when nothing presses."""
 _TRACKERS_LAST_SECONDS = 5.0
@@ -109,17 +110,21 @@ def run(
     store = CheckpointStore(output, job)
     uploader = Uploader(store, place.node, shown.checkpointed, job.checkpoints.keep)
     trackers = Trackers(job.integrations if place.node == 0 else None)
-    artifact, unproved = None, list[str]()
+    artifact, doubts = None, list[str]()
     try:
         # Told to stop while it publishes, it goes on as long as it is let: the next attempt would do the same.
         with stop_signal() as stop:
+            if place.node == 0:
+                for damaged in attempt.fetched.damaged:
+                    # It would count as newer than all that this attempt saves, and drive them out.
+                    patiently(partial(store.forget, damaged), f"forget {damaged.name}", stop.wait)
             if (attempt.resumed_from or 0) < attempt.total_steps:
                 _train(attempt, environment, uploader, shown, trackers, stop)
             if place.node == 0:
                 shown.publishing()
                 pause = threading.Event().wait
                 made = patiently(lambda: _assemble(attempt, store, uploader), "put the result together", pause)
-                unproved = [_NOT_RELOADED] if any(each.loss is None for each in made) else []
+                doubts = describe_doubts(made)
                 artifact = patiently(lambda: _publish(attempt, output, made), "publish", pause)
     except (CustomizerError, OSError) as failure:
         error = _name(failure)
@@ -130,7 +135,7 @@ def run(
         ) from error
     finally:
         shown.close()
-    warnings = [*unproved, *trackers.finish("FINISHED", _TRACKERS_SECONDS)]
+    warnings = [*doubts, *trackers.finish("FINISHED", _TRACKERS_SECONDS)]
     return Result(command="train", training=shown.training.facts(), artifact=artifact, warnings=warnings)
 
 
@@ -197,25 +202,35 @@ def _build_recipe(attempt: _Attempt) -> dict[str, Any]:
 
 def _assemble(attempt: _Attempt, store: CheckpointStore, uploader: Uploader) -> list[Made]:
     """Puts the result together, and what is published beside it."""
-    job, folder = attempt.job, attempt.folder
-    checkpoints, outline = store.list_complete(), job.outline
-    last = newest(checkpoints)
-    chosen = last if outline.selection == "last" else best(checkpoints)
-    if chosen is None or last is None:
-        raise CustomizerError(Reason.CRASHED, f"No complete checkpoint below {job.work_uri}.")
+    folder, outline = attempt.folder, attempt.job.outline
+    checkpoints = store.list_complete()
+    by_age = sort_by_age(checkpoints)
     shutil.rmtree(folder.artifact, ignore_errors=True)
+    chosen = by_age if outline.selection == "last" else sort_by_loss(checkpoints)
     made = [_make(attempt, store, uploader, chosen, folder.artifact)]
     if outline.selection == "both":
-        made.append(_make(attempt, store, uploader, last, folder.artifact / ALTERNATES / "last"))
+        made.append(_make(attempt, store, uploader, by_age, folder.artifact / ALTERNATES / "last"))
     return made
 
 
-def _make(attempt: _Attempt, store: CheckpointStore, uploader: Uploader, chosen: Checkpoint, target: Path) -> Made:
+def _make(
+    attempt: _Attempt, store: CheckpointStore, uploader: Uploader, candidates: Sequence[Checkpoint], target: Path
+) -> Made:
+    """Makes what is published of the first checkpoint that is whole."""
     job, folder, fetched = attempt.job, attempt.folder, attempt.fetched
-    local = uploader.local_folder(chosen)
-    if local is None or (chosen.nodes > 1 and not job.outline.adapts):
+
+    def bring(checkpoint: Checkpoint) -> Path:
+        local = uploader.local_folder(checkpoint)
+        if local is not None and (checkpoint.nodes == 1 or job.outline.adapts):
+            return local
         # Other nodes hold parts of the weights; what of it lies here already is small beside that.
-        local = store.download(chosen, folder.root / "chosen", select=find_backend(job).published_from)
+        return store.download(checkpoint, folder.root / "chosen", select=find_backend(job).published_from)
+
+    damaged: list[Checkpoint] = []
+    found = bring_first(candidates, bring, damaged.append)
+    if found is None:
+        raise CustomizerError(Reason.CRASHED, f"No complete checkpoint below {job.work_uri}.")
+    chosen, local = found
     base = Base(fetched.model, _base_name(job))
     adapter = find_backend(job).assemble(job, local, base, target)
     reloaded = reload(job, target, fetched.model if adapter else None, fetched.samples, folder.root / "reloaded.json")
@@ -226,7 +241,7 @@ def _make(attempt: _Attempt, store: CheckpointStore, uploader: Uploader, chosen:
         # A teacher's part of the loss cannot be computed without it.
         expected = chosen.validation_loss if job.teacher is None else chosen.validation_answer_loss
         loss = judge(reloaded, expected, quantized=_is_quantized(job))
-    return Made(chosen, target.relative_to(folder.artifact).as_posix(), adapter, loss)
+    return Made(chosen, target.relative_to(folder.artifact).as_posix(), adapter, loss, damaged)
 
 
 def _publish(attempt: _Attempt, output: Store, made: Sequence[Made]) -> ArtifactReference:
