@@ -75,6 +75,30 @@ def test_a_changed_job_is_another_one_with_checkpoints_of_its_own() -> None:
     assert here(build_job()).work_uri != here(build_job(), training="/t").work_uri
 
 
+def test_a_job_whose_local_files_were_edited_in_place_is_another_one(tmp_path: Path) -> None:
+    data_file, folder, weights, notes = (
+        tmp_path / name for name in ("t.jsonl", "validation", "model/model.safetensors", "model/NOTES.txt")
+    )
+    for path in (data_file, folder / "a.jsonl", weights, notes, tmp_path / "model/config.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("one")
+    teacher = {"source": data(teacher=str(tmp_path / "teacher"))["teacher"]}
+    (tmp_path / "teacher").mkdir()
+    asked = build_job(
+        model={"source": data(m=str(tmp_path / "model"))["m"]},
+        teacher=teacher,
+        dataset=data(training=str(data_file), validation=str(folder)),
+        automodel={"training": {"trainingType": "distillation"}},
+    )
+    seen = [here(asked).uid]
+    for path in (data_file, folder / "a.jsonl", weights, tmp_path / "teacher/config.json"):
+        path.write_text("two")
+        seen.append(here(asked).uid)
+    assert len(set(seen)) == len(seen)
+    notes.write_text("two")
+    assert here(asked).uid == seen[-1], "nobody reads these notes"
+
+
 def test_a_pod_takes_no_path_of_a_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 Run again after a stop, it goes on from the newest checkpoint.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from customizer_contract.sources import FILE_SCHEME, LocalSource, Source
 from customizer_trainer.backends.choice import find_backend
 from customizer_trainer.checkpoints import CheckpointStore
 from customizer_trainer.commands import fetch, preflight, train
+from customizer_trainer.local_inputs import local_digest
 from customizer_trainer.logs import JsonHandler
 from customizer_trainer.outcome import CommandFailedError
 from customizer_trainer.publishing import installed_versions
@@ -81,10 +83,10 @@ def logged(path: Path, environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def on_this_machine(job: Job, folder: Path, instead: Instead) -> Job:
-    """Returns the job as this machine shall do it, with all processes of its mesh here: pure.
+    """Returns the job as this machine shall do it, with all processes of its mesh here.
 
-    Relative paths of the job file count from `folder`. A job that is changed is another job: it neither resumes from
-    the first one's checkpoints nor overwrites its result.
+    Relative paths of the job file count from `folder`. A job that is changed, or whose files are, is another job: it
+    neither resumes from the first one's checkpoints nor takes its result for its own, nor overwrites it.
     """
     teacher = None if job.teacher is None else _choose_model(job.teacher, instead.teacher, folder)
     changes: dict[str, object] = {
@@ -98,7 +100,7 @@ def on_this_machine(job: Job, folder: Path, instead: Instead) -> Job:
         mesh = job.automodel.parallelism.model_copy(update=here)
         changes["automodel"] = job.automodel.model_copy(update={"parallelism": mesh})
     changed = job.model_copy(update=changes)
-    digest = changed.digest()
+    digest = hashlib.sha256(f"{changed.digest()} {local_digest(changed)}".encode()).hexdigest()
     return changed.model_copy(update={"spec_hash": digest, "uid": f"local-{digest[:16]}"})
 
 
