@@ -2,8 +2,8 @@
 
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,8 @@ class Block:
     """Number of the first one, from 1: of the line, the element of an array, the row of a table."""
     content: Any
     """Lines as bytes, elements as a list, rows as an Arrow record batch; a Defect where the file is damaged."""
+    unread: Mapping[str, bool] = field(default_factory=dict)
+    """Columns of the table that are not read, each with whether it holds strings."""
 
 
 def read_blocks(path: Path, columns: frozenset[str], hasher: Hasher | None = None) -> Iterator[Block]:
@@ -176,9 +178,23 @@ def _tables(path: Path, columns: frozenset[str]) -> Iterator[Block]:
     try:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
             wanted = [name for name in file.schema_arrow.names if name in columns] or None
+            unread = {} if wanted is None else _describe_others(file.schema_arrow, wanted)
             first = 1
             for batch in file.iter_batches(batch_size=_ROWS, columns=wanted, use_threads=False):
-                yield Block("row", first, batch)
+                yield Block("row", first, batch, unread)
                 first += len(batch)
     except (ArrowException, OSError) as error:
         yield Block("row", 1, Defect("corrupt-file", None, f"not a Parquet file that can be read: {error}"))
+
+
+def _describe_others(schema: Any, wanted: list[str]) -> dict[str, bool]:
+    """Tells of the columns that are not wanted whether they hold strings; one of nulls alone counts as absent."""
+    from pyarrow import types
+
+    def is_text(kind: Any) -> bool:
+        if types.is_dictionary(kind):
+            return is_text(kind.value_type)
+        return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+    others = (column for column in schema if column.name not in wanted and not types.is_null(column.type))
+    return {column.name: is_text(column.type) for column in others}

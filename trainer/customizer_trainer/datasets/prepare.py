@@ -130,7 +130,7 @@ def find_format(data: Data, columns: Columns) -> Format | None:
     for source in _blocks(files, 0, columns, {}):
         for record in read_records(source.block):
             if isinstance(record.content, dict):
-                found = detect(record.content, columns)
+                found = detect(record.content, columns, source.block.unread)
                 if not isinstance(found, Defect):
                     return found
     return None

@@ -95,12 +95,13 @@ class Work:
         return result
 
     def _examples(self, source: FileBlock, result: Encoded) -> Iterator[tuple[int, Example]]:
-        unit = source.block.unit
+        unit, unread = source.block.unit, source.block.unread
         for record in read_records(source.block):
             if record.content is None:
                 result.empty += 1
                 continue
-            found = [record.content] if isinstance(record.content, Defect) else self.parser.parse(record.content)
+            content = record.content
+            found = [content] if isinstance(content, Defect) else self.parser.parse(content, unread)
             if isinstance(found, list):
                 for defect in found:
                     result.problems.add(source.name, unit, record.number, defect)

@@ -81,9 +81,12 @@ def _read(files: dict[str, Path], columns: Columns) -> Iterator[Question]:
                 if content is None:
                     continue
                 if isinstance(content, dict) and format_ is None:
-                    found = detect(content, columns)
+                    found = detect(content, columns, block.unread)
                     format_ = None if isinstance(found, Defect) else found
-                parsed = [content] if isinstance(content, Defect) else Parser(columns, format_).parse(content)
+                if isinstance(content, Defect):
+                    parsed: Example | list[Defect] = [content]
+                else:
+                    parsed = Parser(columns, format_).parse(content, block.unread)
                 if isinstance(parsed, list):
                     for defect in parsed:
                         problems.add(name, block.unit, record.number, defect)

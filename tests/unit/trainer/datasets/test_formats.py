@@ -46,6 +46,7 @@ ACCEPTED = {
         Conversation([USER, ASSISTANT]),
     ),
     "text alone": ({"text": "t", "id": 7}, Text("t")),
+    "a text whose label is null": ({"text": "t", "label": None}, Text("t")),
     "no tools": (chat(USER, ASSISTANT, tools=None), Conversation([USER, ASSISTANT])),
 }
 
@@ -67,6 +68,10 @@ REFUSED = {
     "an empty completion": ({"prompt": "p", "completion": ""}, "empty-text", "completion"),
     "neither form": ({"body": "t"}, "unknown-format", None),
     "a text and a label without a template": ({"text": "t", "label": "l"}, "unknown-format", None),
+    "a text and a label that is a number": ({"text": "t", "label": 1}, "unknown-format", None),
+    "a text and labels in a list": ({"text": "t", "Label_ids": [1]}, "unknown-format", None),
+    "a text and its class": ({"text": "t", "class": 0}, "unknown-format", None),
+    "a text and a target": ({"text": "t", "target": 0.5}, "unknown-format", None),
     "an empty text": ({"text": ""}, "empty-text", "text"),
     "both forms": (chat(USER, ASSISTANT, prompt="p"), "ambiguous-record", "messages"),
     "no messages": (chat(), "wrong-type", "messages"),

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_trainer.datasets.prepare import Data, Preparation, prepare
+from customizer_trainer.datasets.prepare import Data, Preparation, find_format, prepare
 from customizer_trainer.datasets.problems import InvalidRecordsError
 from customizer_trainer.datasets.prompts import Columns
 from customizer_trainer.datasets.split import split
@@ -102,6 +102,37 @@ def test_half_of_a_character_is_the_data_s_error_in_every_format(
         "completion",
     )
     assert error.problems.counts == {"no-text": 1}
+
+
+BESIDE = {
+    "a text": (["good", "bad"], None),
+    "a category": (pa.array(["good", "bad"]).dictionary_encode(), None),
+    "a number": ([1, 0], None),
+    "nulls alone": ([None, None], "text"),
+}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+@pytest.mark.parametrize(("labels", "format_"), BESIDE.values(), ids=BESIDE.keys())
+def test_a_label_beside_a_text_is_never_dropped_in_silence(
+    tmp_path: Path, ending: str, labels: Any, format_: str | None
+) -> None:
+    table = pa.table({"text": ["t", "u"], "id": [7, 8], "label": labels})
+    path = tmp_path / f"a.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, path)
+    else:
+        write(path, [table.to_pylist()] if ending == "json" else table.to_pylist())
+    assert find_format(Data({path.name: path}, {}), Columns()) == format_
+
+
+def test_a_label_of_a_table_is_named_as_a_problem_of_its_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "b.parquet"
+    pq.write_table(pa.table({"text": ["t", "u"], "label": [1, 0]}), path)
+    alone = write(tmp_path / "a.jsonl", [{"text": "t"}])
+    with pytest.raises(InvalidRecordsError, match=r"text alone \(fields: label, text\)") as raised:
+        prepare(Data({"a.jsonl": alone, "b.parquet": path}, {}), lambda _: tokenizer, how(), tmp_path / "samples")
+    assert raised.value.problems.counts == {"unknown-format": 2}
 
 
 def test_what_is_shortened_and_dropped_is_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
