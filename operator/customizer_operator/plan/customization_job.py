@@ -53,7 +53,7 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
         view = parse_view(observed)
     except InvalidSpecError:
         return ()
-    if is_over(view) is not None:
+    if is_over(view.status) is not None:
         return (*ask_about_leftovers(view), *ask_about_deployment(view))
     decision = decide(view)
     if decision.questions:
@@ -88,21 +88,24 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
 def plan_job(observed: Observed, images: Images) -> Plan:
     """Plans. The same observation gives the same plan."""
     subject = observed.subject
+    generation = subject["metadata"]["generation"]
+    previous = parse_status(subject)
+    over = is_over(previous) is not None
     try:
         view = parse_view(observed)
     except InvalidSpecError as error:
-        previous = parse_status(subject)
-        told = describe_invalid(previous, str(error), subject["metadata"]["generation"], observed.now)
+        if over:
+            return Plan(status=confirm(subject["status"], generation))
+        told = describe_invalid(previous, str(error), generation, observed.now)
         return Plan(status=_dump(told), events=find_events(previous, told, ()))
-    if is_over(view) is not None:
+    if over:
         remainder = finish(view)
         deployed = deploy(view)
-        told = tell(deployed, confirm(view.status, view.job.metadata.generation))
         pauses = [pause for pause in (remainder.again_after, deployed.again_after) if pause is not None]
         return Plan(
             create=deployed.create,
             delete=remainder.delete,
-            status=_dump(told),
+            status=tell(deployed, confirm(subject["status"], generation)),
             requeue_after=min(pauses, default=None),
         )
     return _Planner(view, images).plan()

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from customizer_operator.api.base import API_VERSION, JOB_LABEL, Object
-from customizer_operator.api.customization_job_status import CustomizationJobStatus
 from customizer_operator.plan.job_view import JobView
 from customizer_operator.plan.lifecycle import Stage, is_over
 from customizer_operator.plan.plan import MODEL_DEPLOYMENT, Exists
@@ -55,12 +54,13 @@ def deploy(view: JobView) -> Deployed:
     return Deployed(metadata.name, create=() if isinstance(present, dict) else (item,))
 
 
-def tell(deployed: Deployed, status: CustomizationJobStatus) -> CustomizationJobStatus:
-    """Returns the status with what became of the template."""
-    warnings = [text for text in status.warnings or () if not text.startswith(_NOT_CREATED)]
+def tell(deployed: Deployed, status: Object) -> Object:
+    """Returns the status, as JSON, with what became of the template."""
+    warnings = [text for text in status.get("warnings", ()) if not text.startswith(_NOT_CREATED)]
     if deployed.warning is not None:
         warnings.append(deployed.warning)
-    return status.model_copy(update={"deployment": deployed.name, "warnings": warnings or None})
+    told = {**status, "deployment": deployed.name, "warnings": warnings}
+    return {key: value for key, value in told.items() if value or key not in ("deployment", "warnings")}
 
 
 def _is_due(view: JobView) -> bool:
@@ -68,7 +68,7 @@ def _is_due(view: JobView) -> bool:
         view.job.spec.deployment is not None
         and view.status.deployment is None
         and view.status.artifact is not None
-        and is_over(view) is Stage.COMPLETE
+        and is_over(view.status) is Stage.COMPLETE
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from customizer_contract.result import TrainingFacts
-from customizer_operator.api.base import Condition
+from customizer_operator.api.base import Object
 from customizer_operator.api.customization_job_status import (
     Attempt,
     CustomizationJobStatus,
@@ -118,12 +118,13 @@ def describe_invalid(
     return previous.model_copy(update=update)
 
 
-def confirm(status: CustomizationJobStatus, generation: int) -> CustomizationJobStatus:
-    """Returns the status of a job that has ended, for a newer generation of its spec."""
-    conditions: list[Condition] = [
-        condition.model_copy(update={"observed_generation": generation}) for condition in status.conditions or ()
-    ]
-    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+def confirm(status: Object, generation: int) -> Object:
+    """Returns the status of a job that has ended, as JSON, for a newer generation of its spec.
+
+    Nothing of it is parsed: an older operator keeps what a newer one has told.
+    """
+    conditions = [{**condition, "observedGeneration": generation} for condition in status.get("conditions", ())]
+    return {**status, "observedGeneration": generation, "conditions": conditions}
 
 
 def find_conditions(view: JobView, decision: Decision, waiting: Waiting | None, message: str) -> list[Finding]:

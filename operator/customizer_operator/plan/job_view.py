@@ -19,6 +19,7 @@ from customizer_operator.plan.placement import find_mesh
 from customizer_operator.plan.plan import CONFIG_MAP, JOB, POD, PYTORCH_JOB, Exists, HttpGet, LogOf, Observed, Served
 from customizer_operator.plan.pods import Pod, parse_pod
 from customizer_operator.plan.progress import ask_for_progress
+from customizer_operator.plan.salvage import salvage
 
 
 class InvalidSpecError(Exception):
@@ -166,11 +167,8 @@ def parse_view(observed: Observed) -> JobView:
 
 
 def parse_status(subject: Object) -> CustomizationJobStatus:
-    """Reads what was told last. What a newer operator added is ignored; what makes no sense is forgotten."""
-    try:
-        return CustomizationJobStatus.model_validate(subject.get("status") or {}, extra="ignore")
-    except ValidationError:
-        return CustomizationJobStatus()
+    """Reads what was told last, perhaps by a newer operator: what makes no sense here is left out, field by field."""
+    return salvage(CustomizationJobStatus, subject.get("status") or {})
 
 
 def merge_attempts(recorded: Sequence[Attempt], jobs: Sequence[TrainingJob]) -> list[Attempt]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import Enum, auto
 
 from customizer_contract.result import ArtifactReference, DatasetFacts, ModelFacts, TrainingFacts
-from customizer_operator.api.customization_job_status import Attempt
+from customizer_operator.api.customization_job_status import Attempt, CustomizationJobStatus
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
 from customizer_operator.plan.attempts import (
     HUNG,
@@ -90,9 +90,9 @@ class Decision:
         return self.attempts[-1].number + 1 if self.attempts else 1
 
 
-def is_over(view: JobView) -> Stage | None:
-    """Returns the final stage of a job that has ended: it is left alone."""
-    for condition in view.status.conditions or ():
+def is_over(status: CustomizationJobStatus) -> Stage | None:
+    """Returns the final stage of a job that has ended: it is left alone, whatever its spec says by now."""
+    for condition in status.conditions or ():
         if condition.status == "True" and condition.type == ConditionType.COMPLETE:
             return Stage.COMPLETE
         # An operator that did not understand the spec may be followed by one that does.
@@ -108,6 +108,9 @@ def decide(view: JobView) -> Decision:
     decision = Decision(
         Stage.ATTEMPT_DUE, dataset=view.status.dataset, model=view.status.model, artifact=view.status.artifact
     )
+    if decision.artifact is not None:
+        # Published, whatever has become of the conditions: an operator that did not understand the spec took them back.
+        return replace(decision, stage=Stage.COMPLETE, attempts=tuple(attempts))
     if view.status.dataset is None:
         preflight = _decide_preflight(view)
         if preflight.dataset is not None:
@@ -198,6 +201,8 @@ def _conclude(
 def _decide_after(view: JobView, history: tuple[Attempt, ...], job: TrainingJob | None, so_far: Decision) -> Decision:
     """Decides what follows a recorded end: clear up, pause, start anew, or give up."""
     ended = history[-1]
+    if ended.outcome is AttemptOutcome.SUCCEEDED:
+        return replace(so_far, stage=Stage.COMPLETE, attempts=history)
     failure = _find_failure(history, view.job.spec.failure_policy.max_attempts)
     if failure is not None:
         return replace(so_far, stage=Stage.FAILED, attempts=history, failure=failure)
