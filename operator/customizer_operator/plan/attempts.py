@@ -80,15 +80,19 @@ def find_ending(
     if (published := find_artifact(pods)) is not None:
         return Ending(AttemptOutcome.SUCCEEDED, "Succeeded", "", retryable=False, artifact=published)
     if failed := [pod for pod in pods if pod.failure or pod.phase == "Failed"]:
-        return _judge_failure(failed, pods, replicas, now)
+        ending = _judge_failure(failed, pods, replicas, now)
+        if ending is None or ending.reason not in MISSED_ANOTHER:
+            return ending
+        # training-operator removes pods of a job that it gave up: only before that a missing one is a lost one.
+        goes_on = job is not None and not job.is_finished
+        lost = _find_overdue(pods, now) or (_find_lost_worker(attempt, pods, replicas) if goes_on else None)
+        return lost or _find_missed(ending, pods)
     if job is None:
         return _preempted(TRAINING_JOB_DELETED, "The attempt's PyTorchJob was deleted.")
     if job.succeeded:
         return _preempted(RESULT_LOST, "The pods succeeded, but were gone before their result was read.")
-    if (lost := _find_lost_worker(attempt, pods, replicas)) is not None:
-        rank, message = lost
-        nodes = attempt.nodes or []
-        return replace(_preempted(WORKER_LOST, message), node=nodes[rank] if rank < len(nodes) else None)
+    if (lost := _find_overdue(pods, now) or _find_lost_worker(attempt, pods, replicas)) is not None:
+        return lost
     if job.failed:
         message = (
             f"training-operator gave PyTorchJob {job.name} up: {job.message.rstrip('.') or 'it does not say why'}."
@@ -166,8 +170,28 @@ def _judge_silent(pod: Pod, end: End) -> Ending:
     return replace(told, silent=(pod.name, end.container))
 
 
-def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> tuple[int, str] | None:
-    """Returns rank and fate of a worker that is missing or was made anew after the gang had begun to run.
+def _find_missed(ending: Ending, pods: Sequence[Pod]) -> Ending:
+    """Returns the end of an attempt of which every rank that spoke only missed another one; their nodes are sound.
+
+    That Kubernetes took the other one away counts. Else its node is named, if it is the only one that is silent.
+    """
+    if (taken := next((pod for pod in pods if pod.disruption is not None), None)) is not None:
+        return judge_pod(taken)
+    silent = [pod for pod in pods if pod.failure is None and not pod.is_over]
+    return replace(ending, node=silent[0].node if len(silent) == 1 else None)
+
+
+def _find_overdue(pods: Sequence[Pod], now: datetime) -> Ending | None:
+    """Returns the end of an attempt of which a node is lost."""
+    overdue = next((pod for pod in pods if not pod.is_over and pod.is_overdue(now)), None)
+    if overdue is None:
+        return None
+    text = f"Pod {overdue.name} had to be gone long ago: its node {overdue.node} is lost."
+    return replace(_preempted(WORKER_LOST, text), node=overdue.node)
+
+
+def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> Ending | None:
+    """Returns the end of an attempt of which a worker is missing or was made anew after the gang had begun to run.
 
     training-operator makes a pod that was deleted anew, under the same name; its ranks would wait for ever for those
     that were left alone.
@@ -176,12 +200,18 @@ def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> t
         present = {pod.rank for pod in pods}
         missing = [rank for rank in range(replicas) if rank not in present]
         if missing:
-            return missing[0], f"The pod of rank {missing[0]} is gone."
+            return _lose(attempt, missing[0], f"The pod of rank {missing[0]} is gone.")
     anew = next((pod for pod in pods if attempt.running_at is not None and pod.created_at > attempt.running_at), None)
     anew = anew or _find_straggler(pods)
     if anew is None:
         return None
-    return anew.rank, f"Pod {anew.name} was deleted and made anew while the others ran."
+    return _lose(attempt, anew.rank, f"Pod {anew.name} was deleted and made anew while the others ran.")
+
+
+def _lose(attempt: Attempt, rank: int, message: str) -> Ending:
+    """Returns the end of an attempt that lost a rank, with the node on which that had begun."""
+    nodes = attempt.nodes or []
+    return replace(_preempted(WORKER_LOST, message), node=nodes[rank] if rank < len(nodes) else None)
 
 
 def _find_straggler(pods: Sequence[Pod]) -> Pod | None:

@@ -66,9 +66,11 @@ class Pod:
 
     def is_live(self, now: datetime) -> bool:
         """Tells whether the pod runs, may yet run, or is still going; on a lost node it is gone after a while."""
-        if self.must_be_gone_at is not None:
-            return now <= self.must_be_gone_at + _OVERDUE
-        return not self.is_over
+        return not self.is_overdue(now) if self.must_be_gone_at is not None else not self.is_over
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Tells whether the pod should have gone a while ago: nobody on its node stops it."""
+        return self.must_be_gone_at is not None and now > self.must_be_gone_at + _OVERDUE
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from customizer_contract.errors import CATALOGUE, ExitCode, Reason
+from customizer_contract.errors import CATALOGUE, MISSED_ANOTHER, ExitCode, Reason
 from customizer_contract.result import Problem, Result
 from customizer_operator.api.customization_job_status import Attempt
 from customizer_operator.api.reasons import AttemptOutcome
@@ -124,6 +124,39 @@ def test_a_rank_that_missed_another_never_decides_before_that_one() -> None:
     assert ending.reason == Reason.TRAINING_DIVERGED
 
 
+GONE = START - timedelta(seconds=61)
+
+
+@pytest.mark.parametrize("reason", sorted(MISSED_ANOTHER))
+@pytest.mark.parametrize(
+    ("training_job", "other", "outcome", "said", "node"),
+    [
+        (job(), [pod(1, node="b", disruption="DeletionByTaintManager")], "Preempted", "DeletionByTaintManager", "b"),
+        (job(), [pod(1, node="b", must_be_gone_at=GONE)], "Preempted", "WorkerLost", "b"),
+        (job(), [], "Preempted", "WorkerLost", "was-b"),
+        (job(failed=True), [], "Failed", None, None),
+        (job(), [pod(1, node="b")], "Failed", None, "b"),
+        (job(), [pod(1, end(1, result(Reason.PEER_LOST)), node="b")], "Failed", None, None),
+    ],
+    ids=["taken away", "on a lost node", "gone", "removed by training-operator", "silent", "missed the first"],
+)
+def test_a_rank_that_missed_another_blames_the_other_one(
+    reason: Reason, training_job: TrainingJob, other: list[Pod], outcome: str, said: str | None, node: str | None
+) -> None:
+    known = attempt().model_copy(update={"nodes": ["a", "was-b"]})
+    verdict = find_ending(known, training_job, [pod(0, end(1, result(reason), after=5), node="a"), *other], 2, SOON)
+    assert verdict is not None
+    assert (verdict.outcome, verdict.node) == (outcome, node)
+    assert verdict.reason == said or (said is None and verdict.reason in MISSED_ANOTHER)
+
+
+def test_of_two_silent_ranks_none_is_blamed() -> None:
+    missed = pod(0, end(1, result(Reason.PEER_LOST)), node="a")
+    verdict = find_ending(attempt(), job(), [missed, pod(1, node="b"), pod(2, node="c")], 3, SOON)
+    assert verdict is not None
+    assert (verdict.reason, verdict.node) == ("PeerLost", None)
+
+
 def test_other_ranks_have_a_while_to_tell_that_they_failed_earlier() -> None:
     pods = [pod(0, end(1, after=10)), pod(1)]
     assert find_ending(attempt(), job(), pods, 2, START + timedelta(seconds=12)) is None
@@ -138,10 +171,20 @@ def test_other_ranks_have_a_while_to_tell_that_they_failed_earlier() -> None:
         (job(failed=True), [], True, "Preempted", "WorkerLost"),
         (job(failed=True, message="invalid"), [], False, "Failed", "TrainingJobFailed"),
         (job(), [pod(0)], True, "Preempted", "WorkerLost"),
+        (job(), [pod(0), pod(1, must_be_gone_at=GONE)], True, "Preempted", "WorkerLost"),
         (job(), [pod(0), pod(1, created_at=SOON, runs=False, started_at=None)], True, "Preempted", "WorkerLost"),
         (job(), [pod(0), pod(1, created_at=SOON, runs=False, started_at=None)], False, "Preempted", "WorkerLost"),
     ],
-    ids=["deleted", "success unread", "failed and gone", "refused", "missing", "made anew", "made anew, unrecorded"],
+    ids=[
+        "deleted",
+        "success unread",
+        "failed and gone",
+        "refused",
+        "missing",
+        "on a lost node",
+        "made anew",
+        "made anew, unrecorded",
+    ],
 )
 def test_a_gang_that_is_broken_ends(
     training_job: TrainingJob | None, pods: list[Pod], ran: bool, outcome: str, reason: str

@@ -271,6 +271,34 @@ def test_a_pod_on_a_lost_node_does_not_hold_the_job_for_ever() -> None:
     assert has(world, PYTORCH_JOB, "tickets-a2")
 
 
+@pytest.mark.parametrize("reason", [Reason.PEER_LOST, Reason.COLLECTIVE_TIMEOUT])
+def test_nodes_that_are_lost_do_not_count_and_healthy_ones_are_not_blamed(reason: Reason) -> None:
+    world = with_dataset(new_world(failurePolicy={"maxAttempts": 1}))
+    for number in (1, 2, 3):
+        template = world.objects[PYTORCH_JOB, f"tickets-a{number}"]["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+        assert "nodeAffinity" not in template["spec"]["affinity"]
+        first, second = with_running(world, number)
+        world.disrupt_pod(second, "DeletionByTaintManager")
+        world.stop_pod(second)
+        world.end_pod(first, 1, samples.failed(reason))
+        world.set_conditions((PYTORCH_JOB, f"tickets-a{number}"), "Failed")
+        world.run(60)
+        world.remove_pods()
+        world.run(60)
+    assert outcomes(world) == [*[("Preempted", "DeletionByTaintManager")] * 3, ("", "")]
+
+
+def test_a_lost_node_ends_the_attempt_though_no_rank_says_so() -> None:
+    world = with_dataset(new_world())
+    _, second = with_running(world)
+    world.disrupt_pod(second, "DeletionByTaintManager")
+    world.stop_pod(second)
+    world.run(1200)
+    assert outcomes(world)[0] == ("Preempted", "WorkerLost")
+    assert world.status["attempts"][0]["failedNode"] == "node-1"
+    assert has(world, PYTORCH_JOB, "tickets-a2")
+
+
 def test_a_pytorchjob_deleted_by_hand_is_followed_by_the_next_attempt() -> None:
     world = with_dataset(new_world())
     with_running(world)
