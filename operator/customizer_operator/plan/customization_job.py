@@ -56,8 +56,8 @@ def ask_about_job(observed: Observed) -> Sequence[Question]:
     if is_over(view.status) is not None:
         return (*ask_about_leftovers(view), *ask_about_deployment(view))
     decision = decide(view)
-    if decision.questions:
-        return decision.questions
+    if first := [question for question in decision.questions if question not in observed.answers]:
+        return first
     match decision.stage:
         case Stage.PREFLIGHT_DUE:
             return (view.config_map_question, view.preflight_question)

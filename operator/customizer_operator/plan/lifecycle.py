@@ -10,6 +10,7 @@ from customizer_operator.api.customization_job_status import Attempt, Customizat
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
 from customizer_operator.plan.attempts import (
     HUNG,
+    TRAINING_JOB_DELETED,
     Ending,
     TrainingJob,
     count_failures,
@@ -82,7 +83,7 @@ class Decision:
     ended_now: tuple[Attempt, ...] = field(default=())
     """Attempts whose end this very decision found."""
     questions: tuple[Question, ...] = ()
-    """What would tell more of the end that this decision found."""
+    """What would tell more of the end that this decision found, or whether it is one."""
 
     @property
     def due_attempt(self) -> int:
@@ -117,7 +118,18 @@ def decide(view: JobView) -> Decision:
             decision = preflight
         elif not attempts:
             return preflight
-    return _decide_attempts(view, attempts, decision)
+    return _decide_strays(view, _decide_attempts(view, attempts, decision))
+
+
+def _decide_strays(view: JobView, decision: Decision) -> Decision:
+    """Adds that PyTorchJobs of earlier attempts stop which still go on, as one that was taken for deleted may.
+
+    What the caches believe of them is asked for first.
+    """
+    newest = decision.attempts[-1].number if decision.attempts else 0
+    strays = [job for job in view.training_jobs if job.number < newest and not job.is_finished and not job.deleting]
+    questions = tuple(view.training_job_question(job.number) for job in strays)
+    return replace(decision, stop=(*decision.stop, *strays), questions=(*decision.questions, *questions))
 
 
 def _decide_preflight(view: JobView) -> Decision:
@@ -169,8 +181,10 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
         ending = find_hang(current, told, view.job.spec.failure_policy, view.now)
         history = (*attempts[:-1], note_silence(current, told, view.now))
     if ending is not None:
-        log = () if ending.silent is None else (view.log_question(*ending.silent),)
-        so_far = replace(so_far, questions=log)
+        questions: list[Question] = [] if ending.silent is None else [view.log_question(*ending.silent)]
+        if ending.reason == TRAINING_JOB_DELETED:
+            questions.append(view.training_job_question(current.number))
+        so_far = replace(so_far, questions=tuple(questions))
         return _conclude(view, history, _end(current, ending, pods, view), so_far, _find_warnings(pods))
     return replace(so_far, stage=stage, attempts=history)
 

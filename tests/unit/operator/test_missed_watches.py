@@ -72,3 +72,40 @@ def test_a_pytorchjob_that_the_caches_have_not_heard_of_is_taken_up(world: World
     world.subject["status"].pop("attempts")
     world.settle()
     assert [attempt["number"] for attempt in world.status["attempts"]] == [1]
+
+
+def test_an_attempt_whose_pytorchjob_the_caches_lack_goes_on(world: World) -> None:
+    run_attempt(world)
+    world.unseen[FIRST] = None
+    world.run(60)
+    assert world.status["state"] == "Training"
+    assert [attempt.get("outcome") for attempt in world.status["attempts"]] == [None]
+    assert FIRST in world.objects
+
+
+def follow_by_second(world: World) -> None:
+    """Lets attempt 2 run, because everybody took the first one's PyTorchJob for deleted; then it is seen again."""
+    pods = run_attempt(world)
+    first = world.objects.pop(FIRST)
+    world.remove_pods(*pods)
+    world.settle()
+    world.run_pods(*world.make_workers(2))
+    world.settle()
+    world.objects[FIRST] = first
+    assert world.status["attempts"][1]["runningAt"]
+
+
+def test_a_pytorchjob_of_an_earlier_attempt_that_still_goes_on_is_stopped(world: World) -> None:
+    follow_by_second(world)
+    world.run(30)
+    assert FIRST not in world.objects
+    assert SECOND in world.objects
+    assert world.condition("Running")[0] == "True"
+
+
+def test_one_that_has_finished_unseen_stays_as_a_record(world: World) -> None:
+    follow_by_second(world)
+    world.unseen[FIRST] = copy.deepcopy(world.objects[FIRST])
+    world.set_conditions(FIRST, "Failed")
+    world.run(30)
+    assert FIRST in world.objects
