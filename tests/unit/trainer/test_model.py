@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from customizer_contract.artifact import MANIFEST_FILE
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.model_config import parse_shape
+from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
+from customizer_trainer.commands import preflight
 from customizer_trainer.commands.preflight import check_output, warn_of_schedule
 from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import (
@@ -17,6 +20,8 @@ from customizer_trainer.model import (
     load_tokenizer,
     parse_config,
 )
+from customizer_trainer.storage.folder import Folder
+from customizer_trainer.workspace import Workspace
 from tests.unit.trainer.conftest import build_job
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 2048}
@@ -190,6 +195,26 @@ def test_files_that_nobody_vouches_for_are_not_overwritten() -> None:
     with pytest.raises(CustomizerError, match=r"s3://bucket/out/model\.safetensors lies there") as raised:
         check_output(build_job(), "s3://bucket/out/model.safetensors", None)
     assert raised.value.reason is Reason.OUTPUT_EXISTS
+
+
+def test_what_was_uploaded_before_the_job_was_killed_is_its_own(tmp_path: Path) -> None:
+    model = {"source": {"kind": "local", "path": str(tmp_path / "nothing")}}
+    job = build_job(artifactUri=f"file://{tmp_path}/out", model=model)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "adapter_config.json").touch()
+
+    def check() -> Reason:
+        with pytest.raises(CustomizerError) as raised:
+            preflight.run(job, Workspace(tmp_path / "workspace"))
+        return raised.value.reason
+
+    assert check() is Reason.OUTPUT_EXISTS
+    store, checkpoint = CheckpointStore(Folder(), job), Checkpoint(step=1, attempt=1, nodes=1)
+    store.upload_part(checkpoint, 0, tmp_path / "out")
+    assert store.complete(checkpoint, lambda: False)
+    assert check() is Reason.MODEL_NOT_FOUND, "it has gone on to what it looks at next"
+    (tmp_path / "out" / MANIFEST_FILE).write_bytes(manifest("other"))
+    assert check() is Reason.OUTPUT_EXISTS
 
 
 def test_what_the_schedule_will_not_do_is_told() -> None:

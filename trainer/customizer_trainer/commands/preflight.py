@@ -11,6 +11,7 @@ from customizer_contract.packing import PackedTraining
 from customizer_contract.result import ModelFacts, Result
 from customizer_contract.steps import count_steps, count_warmup
 from customizer_trainer.backends.choice import find_backend
+from customizer_trainer.checkpoints import CheckpointStore
 from customizer_trainer.datasets.held_out import render_held_out
 from customizer_trainer.datasets.page import render_page
 from customizer_trainer.datasets.problems import InvalidRecordsError
@@ -36,7 +37,8 @@ def run(job: Job, workspace: Workspace) -> Result:
     """Checks everything that needs no GPU. Raises CustomizerError with the first thing that is wrong."""
     s3, output = S3(job.storage), open_output(job)
     present = output.find_any(job.artifact_uri, missing=Reason.OUTPUT_NOT_FOUND)
-    check_output(job, present, output.read(join(job.artifact_uri, MANIFEST_FILE)))
+    manifest = output.read(join(job.artifact_uri, MANIFEST_FILE))
+    check_output(job, present, manifest, trained=bool(CheckpointStore(output, job).list_complete()))
     settings = fetch_model_settings(job.model, s3, workspace.model)
     files = list_model(job.model, s3)
     config = read_config(settings)
@@ -106,12 +108,14 @@ def describe_model(config: ModelConfig, size_bytes: int, teacher: ModelConfig | 
     )
 
 
-def check_output(job: Job, present: str | None, manifest: bytes | None) -> None:
+def check_output(job: Job, present: str | None, manifest: bytes | None, *, trained: bool = False) -> None:
     """Raises OutputExists if anything lies at the output's place that this job has not published itself.
 
     `present` is the address of some object there: publishing could overwrite it, were it a model of the same layout.
+    `trained` tells whether this very job has a checkpoint. It began when the place was free, so that files without a
+    manifest are what it had uploaded when it was killed.
     """
-    if manifest is None and present is None:
+    if manifest is None and (present is None or trained):
         return
     if manifest is None:
         raise CustomizerError(Reason.OUTPUT_EXISTS, f"{present} lies there, and no manifest says whose it is.")
