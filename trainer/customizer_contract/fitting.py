@@ -26,11 +26,20 @@ def suggest_fit(
     *,
     device: Literal["gpu", "cpu"] = "gpu",
     longest_sample: int | None = None,
+    packs_per_micro_batch: int | None = None,
     teacher: ModelShape | None = None,
 ) -> str | None:
     """Names the nearest settings with which the job would fit, such as `batch.microBatchSize: 2 (31.4 GiB)`."""
     for text, changed in _list_changes(shape, settings, teacher):
-        estimate = estimate_memory(shape, dtype, changed, device=device, longest_sample=longest_sample, teacher=teacher)
+        estimate = estimate_memory(
+            shape,
+            dtype,
+            changed,
+            device=device,
+            longest_sample=longest_sample,
+            packs_per_micro_batch=packs_per_micro_batch,
+            teacher=teacher,
+        )
         if estimate.total_bytes <= limit_bytes:
             return f"{text} ({estimate.total_bytes / _GIB:.1f} GiB)"
     return None

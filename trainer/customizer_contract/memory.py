@@ -48,12 +48,14 @@ def estimate_memory(
     *,
     device: Literal["gpu", "cpu"] = "gpu",
     longest_sample: int | None = None,
+    packs_per_micro_batch: int | None = None,
     teacher: ModelShape | None = None,
 ) -> MemoryEstimate:
     """Estimates the memory of the GPU that needs most.
 
     `dtype` is that of the checkpoint. Samples are padded to the longest of their batch, so that the longest one
-    counts where it is known, and maxSeqLength where it is not.
+    counts where it is known, and maxSeqLength where it is not. Where samples share sequences, `longest_sample` is the
+    size of a pack, and `packs_per_micro_batch` says of how many a micro batch is at most.
     """
     outline = settings.outline
     costs = find_costs(settings, dtype, device)
@@ -69,7 +71,8 @@ def estimate_memory(
         # A layer's gradients are added up in full precision before each GPU keeps its share.
         gradients += FLOAT * shape.layer_parameters / spread.tensor
     optimizer = trained_here * costs.moments
-    activations = _count_activations(shape, outline, costs, spread, length)
+    micro_batch = min(outline.micro_batch_size, packs_per_micro_batch or outline.micro_batch_size)
+    activations = _count_activations(shape, micro_batch, costs, spread, length)
     if teacher is not None and isinstance(settings, Automodel):
         weights += _count_teacher(teacher, settings, spread, activations)
     counted = weights + gradients + optimizer + activations
@@ -121,9 +124,9 @@ def _count_teacher(teacher: ModelShape, settings: Automodel, spread: _Spread, ac
     return max(0.0, weights - activations) if settings.training.offload_teacher else weights
 
 
-def _count_activations(shape: ModelShape, outline: Outline, costs: Costs, spread: _Spread, length: int) -> float:
+def _count_activations(shape: ModelShape, micro_batch: int, costs: Costs, spread: _Spread, length: int) -> float:
     # A pipeline works on one sample at a time, and begins as many as it has stages before the first one is back.
-    samples = outline.micro_batch_size if spread.pipeline == 1 else min(outline.micro_batch_size, spread.pipeline)
+    samples = micro_batch if spread.pipeline == 1 else min(micro_batch, spread.pipeline)
     tokens = samples * length / spread.context
     layers = -(-shape.layers // spread.pipeline)
     inside = tokens * _layer_bytes(shape, costs, spread, length)

@@ -103,6 +103,11 @@ class DatasetFacts(Model):
         """Tokens of the longest sequence that is trained."""
         return self.training.lengths.max if self.packed is None else self.packed.size
 
+    @property
+    def packs_per_micro_batch(self) -> int | None:
+        """Sequences that a process holds at once, where samples share them."""
+        return None if self.packed is None else self.packed.packs_per_micro_batch
+
 
 class ModelFacts(Model):
     """What preflight found in the model's configuration."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from customizer_contract.automodel import Automodel
-from customizer_contract.costs import QUANTIZED_4_BIT, Costs, count_trained, find_costs
+from customizer_contract.costs import BYTES_OF, QUANTIZED_4_BIT, Costs, count_trained, find_costs
 from customizer_contract.shape import Dtype, ModelShape
 from customizer_contract.steps import Steps
 from customizer_contract.unsloth import Unsloth
@@ -32,14 +32,20 @@ def estimate_uploads(
     """Estimates a checkpoint and the artifact; `dtype` is that of the model's weights."""
     costs = find_costs(settings, dtype, device)
     trained = count_trained(shape, settings)
+    artifact = _count_artifact(shape, dtype, settings, costs, trained)
     return Uploads(
         # Replicas save one copy, and frozen weights are not saved.
         checkpoint_bytes=round(trained * (costs.trained + costs.moments)),
-        artifact_bytes=round(_count_artifact(shape, settings, costs, trained) * _COPIES[settings.outline.selection]),
+        artifact_bytes=round(artifact * _COPIES[settings.outline.selection]),
     )
 
 
-def _count_artifact(shape: ModelShape, settings: Automodel | Unsloth, costs: Costs, trained: int) -> float:
+def _count_artifact(
+    shape: ModelShape, dtype: Dtype, settings: Automodel | Unsloth, costs: Costs, trained: int
+) -> float:
+    if isinstance(settings, Automodel) and settings.training.adapts and settings.training.merges:
+        # The adapter is added to the weights as they are stored, whatever they are trained in.
+        return shape.parameters * BYTES_OF[dtype]
     if isinstance(settings, Automodel) or not settings.outline.adapts:
         return trained * costs.trained
     lora = settings.training.lora

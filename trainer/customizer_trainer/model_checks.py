@@ -8,6 +8,7 @@ from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.fitting import suggest_fit
 from customizer_contract.job import Job, ModelInput
 from customizer_contract.memory import estimate_memory
+from customizer_contract.result import DatasetFacts
 from customizer_contract.shape import ModelShape
 from customizer_trainer.model import ModelConfig, check_lora
 
@@ -58,7 +59,7 @@ def check_vocabulary(config: ModelConfig, tokens: int) -> None:
         )
 
 
-def check_memory(job: Job, config: ModelConfig, longest_sample: int, teacher: ModelConfig | None = None) -> None:
+def check_memory(job: Job, config: ModelConfig, dataset: DatasetFacts, teacher: ModelConfig | None = None) -> None:
     """Raises MemoryInsufficient when the job does not fit into the GPU that it names, with the nearest that does.
 
     Judges nothing where the job does not say what its GPUs hold, or the configuration what the model measures.
@@ -66,12 +67,21 @@ def check_memory(job: Job, config: ModelConfig, longest_sample: int, teacher: Mo
     limit, shape, dtype, settings = job.gpu_memory_bytes, config.shape, config.dtype, job.settings
     if limit is None or shape is None or dtype is None:
         return
-    other = teacher.shape if teacher else None
-    estimate = estimate_memory(shape, dtype, settings, device=job.device, longest_sample=longest_sample, teacher=other)
+    other, longest, packs = teacher.shape if teacher else None, dataset.longest_sequence, dataset.packs_per_micro_batch
+    estimate = estimate_memory(
+        shape, dtype, settings, device=job.device, longest_sample=longest, packs_per_micro_batch=packs, teacher=other
+    )
     if estimate.total_bytes <= limit:
         return
     nearest = suggest_fit(
-        shape, dtype, settings, limit, device=job.device, longest_sample=longest_sample, teacher=other
+        shape,
+        dtype,
+        settings,
+        limit,
+        device=job.device,
+        longest_sample=longest,
+        packs_per_micro_batch=packs,
+        teacher=other,
     )
     parts = ", ".join(
         f"{name} {size / _GIB:.1f}"

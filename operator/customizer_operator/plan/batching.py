@@ -68,13 +68,13 @@ def _estimate_memory(spec: CustomizationJobSpec, dataset: DatasetFacts | None, m
     settings = spec.automodel or spec.unsloth
     if settings is None or model is None or model.shape is None or model.dtype is None:
         return None
-    longest = None if dataset is None else dataset.longest_sequence
     estimate = estimate_memory(
         model.shape,
         model.dtype,
         settings,
         device=spec.compute.device,
-        longest_sample=longest,
+        longest_sample=None if dataset is None else dataset.longest_sequence,
+        packs_per_micro_batch=None if dataset is None else dataset.packs_per_micro_batch,
         teacher=model.teacher,
     )
     return write_size(estimate.total_bytes)

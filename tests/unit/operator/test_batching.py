@@ -49,6 +49,8 @@ def test_packs_make_the_steps() -> None:
     plan = find_plan(FOUND.model_copy(update={"packed": packed}))
     assert (plan["packSize"], plan["tokensPerStep"], plan["stepsPerEpoch"]) == (2048, 8192, 5)
     assert plan["gradientAccumulationSteps"] == 2
+    several = find_plan(FOUND.model_copy(update={"packed": packed}), batch={"microBatchSize": 4})
+    assert several["estimatedMemoryPerGpu"] == plan["estimatedMemoryPerGpu"], "one pack at once, whatever was asked"
 
 
 @pytest.mark.parametrize(

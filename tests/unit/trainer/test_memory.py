@@ -173,6 +173,16 @@ def test_the_longest_sample_counts_where_it_is_known() -> None:
     )
 
 
+def test_packs_count_as_many_as_a_micro_batch_holds() -> None:
+    settings, one = Automodel.model_validate({"batch": {"microBatchSize": 8}}), Automodel.model_validate({})
+    packed = estimate_memory(LLAMA_8B, "bfloat16", settings, packs_per_micro_batch=1)
+    assert packed == estimate_memory(LLAMA_8B, "bfloat16", one)
+    limit = packed.total_bytes
+    suggested = suggest_fit(LLAMA_8B, "bfloat16", settings, limit, packs_per_micro_batch=1)
+    assert (suggested or "").startswith("batch.microBatchSize: 4")
+    assert (suggest_fit(LLAMA_8B, "bfloat16", settings, limit) or "").startswith("batch.microBatchSize: 1")
+
+
 def unsloth(**blocks: Any) -> MemoryEstimate:
     return estimate_memory(LLAMA_8B, "bfloat16", Unsloth.model_validate(blocks))
 

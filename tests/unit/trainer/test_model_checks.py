@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.packing import PackedTraining
+from customizer_contract.result import DatasetFacts, Lengths, SplitFacts
 from customizer_trainer.model import ModelConfig, is_known_to_transformers, parse_config
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model, check_vocabulary
 from tests.support.samples import LLAMA
@@ -149,14 +151,31 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
     assert raised.value.reason is Reason.TOKENIZER_INVALID
 
 
+def found(longest: int, packed: PackedTraining | None = None) -> DatasetFacts:
+    lengths = Lengths(mean=longest, p50=longest, p95=longest, max=longest)
+    facts = SplitFacts(samples=100, tokens=100 * longest, lengths=lengths)
+    return DatasetFacts(format="text", training=facts, validation=facts, packed=packed, digest="d")
+
+
+def test_of_packed_samples_a_micro_batch_is_as_many_packs_as_are_held_at_once() -> None:
+    job = build_job(automodel={"batch": {"microBatchSize": 4}}, gpuMemoryBytes=80 * 2**30)
+
+    def pack(held_at_once: int) -> PackedTraining:
+        return PackedTraining(size=2048, packs=9, packs_per_step=4, packs_per_micro_batch=held_at_once)
+
+    check_memory(job, parse_config(LLAMA), found(512, pack(1)))
+    with pytest.raises(CustomizerError, match="would fit"):
+        check_memory(job, parse_config(LLAMA), found(512, pack(4)))
+
+
 def test_what_does_not_fit_into_the_gpu_is_refused_with_what_would() -> None:
     batch = {"batch": {"microBatchSize": 4}}
-    check_memory(build_job(automodel=batch), parse_config(LLAMA), longest_sample=2048)
-    check_memory(build_job(automodel=batch, gpuMemoryBytes=80 * 2**30), parse_config(LLAMA), longest_sample=512)
-    check_memory(build_job(gpuMemoryBytes=1), parse_config({**LLAMA, "dtype": None}), longest_sample=512)
+    check_memory(build_job(automodel=batch), parse_config(LLAMA), found(2048))
+    check_memory(build_job(automodel=batch, gpuMemoryBytes=80 * 2**30), parse_config(LLAMA), found(512))
+    check_memory(build_job(gpuMemoryBytes=1), parse_config({**LLAMA, "dtype": None}), found(512))
     with pytest.raises(CustomizerError, match=r"This would fit: batch.microBatchSize: 2 \(") as raised:
-        check_memory(build_job(automodel=batch, gpuMemoryBytes=80 * 2**30), parse_config(LLAMA), longest_sample=2048)
+        check_memory(build_job(automodel=batch, gpuMemoryBytes=80 * 2**30), parse_config(LLAMA), found(2048))
     assert raised.value.reason is Reason.MEMORY_INSUFFICIENT
     assert "compute.gpuMemory is 80.0 GiB" in str(raised.value)
     with pytest.raises(CustomizerError, match="No change of batch"):
-        check_memory(build_job(gpuMemoryBytes=2**30), parse_config(LLAMA), longest_sample=2048)
+        check_memory(build_job(gpuMemoryBytes=2**30), parse_config(LLAMA), found(2048))

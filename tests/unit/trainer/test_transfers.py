@@ -28,6 +28,12 @@ UPLOADS: dict[str, tuple[Automodel | Unsloth, float, float]] = {
     "an adapter of the best step, and one of the last": (
         spread(Automodel, schedule={"checkpointSelection": "both"}), 6 * ADAPTER, 4 * ADAPTER,
     ),
+    "an adapter that was merged where the weights lie": (
+        spread(Automodel, training={"finetuningType": "lora_merged"}), 6 * ADAPTER, 2 * ALL,
+    ),
+    "an adapter that was merged, though trained in full precision": (
+        spread(Automodel, training={"precision": "fp32", "lora": {"merge": True}}), 12 * ADAPTER, 2 * ALL,
+    ),
     "all weights": (spread(Automodel, **FULL), 6 * ALL, 2 * ALL),
     "an adapter of Unsloth with moments of 8 bits": (spread(Unsloth), 6 * ADAPTER, 4 * ADAPTER),
     "all weights with Unsloth": (spread(Unsloth, **WHOLE), 4 * ALL, 2 * ALL),

@@ -58,7 +58,7 @@ def run(job: Job, workspace: Workspace) -> Result:
         raise error.with_report(report_uri) from None
     update = {"report_uri": report_uri, "size_bytes": measure_fetched(data, workspace)}
     dataset = prepared.facts.model_copy(update=update)
-    check_memory(job, config, dataset.longest_sequence, teacher_config)
+    check_memory(job, config, dataset, teacher_config)
     warnings = [
         *prepared.warnings,
         *warn_of_schedule(job, dataset.training.samples, dataset.packed),
