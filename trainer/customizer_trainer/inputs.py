@@ -14,7 +14,7 @@ from customizer_trainer.datasets.prepare import Data, Preparation, Prepared, pre
 from customizer_trainer.datasets.prompts import parse_template
 from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import count_tokens, load_tokenizer, read_config
-from customizer_trainer.model_checks import check_vocabulary
+from customizer_trainer.model_checks import check_tokens, check_vocabulary
 from customizer_trainer.packing import pack_prepared
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_data
@@ -65,7 +65,9 @@ def prepare_job_data(
 
     shutil.rmtree(folder, ignore_errors=True)
     configs = [read_config(each) for each in (model, teacher) if each is not None]
-    return pack_prepared(job, prepare(data, make_tokenizer, how, folder), configs)
+    prepared = prepare(data, make_tokenizer, how, folder)
+    check_tokens(configs[0], prepared.highest_token)
+    return pack_prepared(job, prepared, configs)
 
 
 def _bring(source: Source, s3: S3, folder: Path) -> Path:

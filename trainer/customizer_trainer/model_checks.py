@@ -59,6 +59,22 @@ def check_vocabulary(config: ModelConfig, tokens: int) -> None:
         )
 
 
+def check_tokens(config: ModelConfig, highest: int) -> None:
+    """Raises TokenizerInvalid when the data, encoded, hold a token that the model has no embedding of.
+
+    Tokens that were added beside the vocabulary may be such ones; they do no harm unless the data, or the chat
+    template, hold them.
+    """
+    if config.shape is not None and highest >= config.shape.vocabulary_size:
+        raise CustomizerError(
+            Reason.TOKENIZER_INVALID,
+            f"The data, encoded, hold token {highest}, which was added to the tokenizer: the model's embedding ends"
+            f" with token {config.shape.vocabulary_size - 1}. Use the model's own tokenizer, or enlarge its embedding.",
+            file="config.json",
+            field="vocab_size",
+        )
+
+
 def check_memory(job: Job, config: ModelConfig, dataset: DatasetFacts, teacher: ModelConfig | None = None) -> None:
     """Raises MemoryInsufficient when the job does not fit into the GPU that it names, with the nearest that does.
 

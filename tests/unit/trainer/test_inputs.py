@@ -1,3 +1,4 @@
+import json
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -5,9 +6,11 @@ import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import VolumeSource
-from customizer_trainer.inputs import fetch_job_data
+from customizer_trainer.datasets.prepare import Data
+from customizer_trainer.inputs import fetch_job_data, prepare_job_data
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.workspace import Workspace
+from tests.support.samples import LLAMA
 from tests.unit.trainer.conftest import build_job
 
 NO_S3 = cast(S3, None)
@@ -54,3 +57,36 @@ def test_a_folder_without_training_data_is_refused(tmp_path: Path, files: list[s
     with pytest.raises(CustomizerError, match="pvc://claim: no training file") as raised:
         fetch_job_data(job, NO_S3, Workspace(tmp_path / "workspace"))
     assert raised.value.reason is Reason.DATASET_NOT_FOUND
+
+
+RECORDS = {
+    "a prompt": {"prompt": "Hi <|late|>", "completion": " there"},
+    "a completion": {"prompt": "Hi", "completion": " <|late|>"},
+    "a text": {"text": "Hi <|late|>"},
+    "a message": {"messages": [{"role": "user", "content": "Hi <|late|>"}, {"role": "assistant", "content": "x"}]},
+}
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS.keys())
+def test_a_token_beyond_the_embedding_is_found_where_the_data_hold_it(
+    tmp_path: Path, tokenizer_folder: Path, record: dict[str, object]
+) -> None:
+    """Added to the tokenizer after the model was made, as `[PAD]` or a mark of one's own often is."""
+    from transformers import AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(tokenizer_folder), tmp_path / "model"
+    known = len(tokenizer)
+    tokenizer.add_tokens(["<|late|>"], special_tokens=True)
+    tokenizer.save_pretrained(model)
+    (model / "config.json").write_text(json.dumps({**LLAMA, "vocab_size": known}))
+
+    def prepare(records: list[dict[str, object]]) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text("\n".join(json.dumps(each) for each in records))
+        prepare_job_data(build_job(), Data({path.name: path}, {}), model, tmp_path / "samples", with_tokens=False)
+
+    usual = json.loads(json.dumps(record).replace("<|late|>", "late"))
+    prepare([usual, usual])
+    with pytest.raises(CustomizerError, match=rf"hold token {known}, .*ends with token {known - 1}") as raised:
+        prepare([usual, usual, record])
+    assert raised.value.reason is Reason.TOKENIZER_INVALID

@@ -64,12 +64,14 @@ class _Met:
     dropped: int = 0
     last_turn_only: int = 0
     empty: int = 0
+    highest_token: int = -1
 
     def add(self, encoded: Encoded) -> None:
         self.problems.extend(encoded.problems)
         self.dropped += encoded.dropped
         self.last_turn_only += encoded.last_turn_only
         self.empty += encoded.empty
+        self.highest_token = max(self.highest_token, encoded.highest_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Prepared:
     store: Path
     files: list[str]
     """Their names, by the number in the samples' measures."""
+    highest_token: int
+    """The highest id of a token that was met."""
 
 
 def prepare(data: Data, make_tokenizer: Callable[[Format], Tokenizer], how: Preparation, folder: Path) -> Prepared:
@@ -170,7 +174,8 @@ def _describe(
     names = [*data.training, *data.validation]
     last_turn_only = met["training"].last_turn_only + met["validation"].last_turn_only
     warnings = _warnings(facts, last_turn_only, data.ignored, how.max_length)
-    return Prepared(facts, warnings, training, validation, repetitions, folder / STORE, names)
+    highest = max(each.highest_token for each in met.values())
+    return Prepared(facts, warnings, training, validation, repetitions, folder / STORE, names, highest)
 
 
 def _refuse_empty(training: int, validation: int, dropped: int, dropped_validation: int, how: Preparation) -> None:

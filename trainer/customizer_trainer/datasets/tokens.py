@@ -17,6 +17,11 @@ def pack_ids(ids: Sequence[int]) -> Tokens:
     return array("i", ids).tobytes()
 
 
+def find_highest(*each: Tokens) -> int:
+    """Returns the highest id of all, -1 where there is none."""
+    return max((int(np.frombuffer(tokens, np.int32).max()) for tokens in each if tokens), default=-1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenLists:
     """The tokens of some texts."""
@@ -38,6 +43,11 @@ class TokenLists:
     def lengths(self) -> npt.NDArray[np.int64]:
         """The number of tokens of each text."""
         return np.diff(self.ends) + (len(self.before) + len(self.after)) // 4
+
+    @property
+    def highest(self) -> int:
+        """The highest id of all, -1 where there is none."""
+        return find_highest(self.before, self.tokens, self.after)
 
     def begin_with(self, token: Tokens | None) -> npt.NDArray[np.bool_]:
         """Tells which texts begin with this token."""

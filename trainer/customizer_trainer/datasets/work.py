@@ -28,6 +28,7 @@ from customizer_trainer.datasets.prompts import Pair
 from customizer_trainer.datasets.records import read_records
 from customizer_trainer.datasets.store import MEASURES
 from customizer_trainer.datasets.tokenizing import TextEncoder
+from customizer_trainer.datasets.tokens import find_highest
 
 _AHEAD = 2
 """Blocks for each process that wait or are worked on."""
@@ -54,6 +55,8 @@ class Encoded:
     dropped: int = 0
     last_turn_only: int = 0
     empty: int = 0
+    highest_token: int = -1
+    """The highest id that was met, also in what was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,13 @@ class Work:
         if isinstance(found, Pairs):
             fit, table["length"], table["before"] = found.fit, found.lengths, found.lengths_before
             result.dropped = len(examples) - int(fit.sum())
+            result.highest_token = max(found.prompts.highest, found.completions.highest)
         else:
             fit = np.array([isinstance(sample, Sample) and _teaches(sample) for sample in found])
             table["length"] = [len(sample.tokens) // 4 if isinstance(sample, Sample) else 0 for sample in found]
             table["before"] = [0 if sample is None else sample.length_before for sample in found]
             result.dropped = sum(sample is not None for sample in found) - int(fit.sum())
+            result.highest_token = find_highest(*(sample.tokens for sample in found if isinstance(sample, Sample)))
         result.measures = table[fit]
         if self.with_tokens:
             samples = found.samples() if isinstance(found, Pairs) else found

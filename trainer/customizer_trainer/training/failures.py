@@ -25,7 +25,7 @@ _SIGNS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
         Reason.DEVICE_UNAVAILABLE,
         ("no cuda gpus are available", "cuda driver version is insufficient", "cuda driver initialization failed"),
     ),
-    (Reason.TOKENIZER_INVALID, ("index out of range in self",)),
+    (Reason.TOKENIZER_INVALID, ("index out of range in self", "device-side assert triggered")),
     (Reason.RENDEZVOUS_TIMEOUT, ("clients joined", "rendezvous")),
     (
         Reason.COLLECTIVE_TIMEOUT,

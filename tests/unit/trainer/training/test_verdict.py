@@ -90,6 +90,10 @@ FAILURES: dict[str, tuple[Exception, Reason]] = {
         Reason.CHECKPOINT_MISMATCH,
     ),
     "a token that the model does not know": (IndexError("index out of range in self"), Reason.TOKENIZER_INVALID),
+    "a token that the model does not know, as CUDA says it": (
+        RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"),
+        Reason.TOKENIZER_INVALID,
+    ),
     "nodes that did not come": (
         RuntimeError("Timed out after 1800 seconds waiting for clients. 1/2 clients joined."),
         Reason.RENDEZVOUS_TIMEOUT,
