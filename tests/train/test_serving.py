@@ -165,7 +165,50 @@ def test_a_changed_file_in_the_cache_is_mended_and_a_foreign_one_refused(
     stage.run(serving, tmp_path / "store", tmp_path / "cache")
     assert (folder / "adapter_model.safetensors").read_bytes() == WEIGHTS
     (folder / "model-00002.safetensors").write_bytes(b"foreign")
-    with pytest.raises(CustomizerError, match=r"model-00002\.safetensors on the cache volume is not in the manifest"):
+    with pytest.raises(CustomizerError, match=r"model-00002\.safetensors on the cache volume is no file of the model"):
+        stage.run(serving, tmp_path / "store", tmp_path / "cache")
+
+
+@pytest.fixture
+def base(storage: Storage, model: Path, request: pytest.FixtureRequest) -> str:
+    """Uploads the tiny model to an address of its own."""
+    uri = f"s3://tests/bases/{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
+    for path in model.iterdir():
+        put(storage, f"{uri}/{path.name}", path.read_bytes())
+    return uri
+
+
+@pytest.mark.parametrize("changed", ["tokenizer.json", "model.safetensors", "model-00002.safetensors"])
+def test_a_base_model_that_was_changed_after_it_was_verified_is_not_served(
+    storage: Storage, base: str, model: Path, tmp_path: Path, changed: str
+) -> None:
+    source = {"source": {"kind": "s3", "uri": base}}
+    found = verify.run(build_serving(storage, model=source)).base
+    assert found is not None
+    serving = build_serving(storage, model=source, base=found.model_dump(), cached=True)
+    stage.run(serving, tmp_path / "one", tmp_path / "cache")
+    # A file that nobody takes for a part of the model changes nothing.
+    put(storage, f"{base}/README.md", b"words")
+    stage.run(serving, tmp_path / "two", tmp_path / "cache")
+    put(storage, f"{base}/{changed}", (model / "tokenizer.json").read_bytes() + b" ")
+    for direct in (False, True):
+        with pytest.raises(CustomizerError, match="were changed after they were verified") as error:
+            stage.run(serving.model_copy(update={"direct": direct}), tmp_path / "three", tmp_path / "cache")
+        assert error.value.reason == Reason.ARTIFACT_INVALID
+    # Verified anew, it comes into a folder of its own, and running servers keep what they have.
+    again = verify.run(build_serving(storage, model=source)).base
+    stage.run(serving.model_copy(update={"base": again}), tmp_path / "four", tmp_path / "cache")
+    assert model_digest(tmp_path / "one" / "model") == model_digest(model)
+    assert (tmp_path / "one" / "model").resolve() != (tmp_path / "four" / "model").resolve()
+
+
+def test_a_foreign_file_beside_a_base_model_in_the_cache_is_refused(
+    storage: Storage, base: str, tmp_path: Path
+) -> None:
+    serving = build_serving(storage, model={"source": {"kind": "s3", "uri": base}}, cached=True)
+    stage.run(serving, tmp_path / "store", tmp_path / "cache")
+    (tmp_path / "store" / "model" / "model-x.safetensors").write_bytes(b"foreign")
+    with pytest.raises(CustomizerError, match=r"model-x\.safetensors on the cache volume is no file of the model"):
         stage.run(serving, tmp_path / "store", tmp_path / "cache")
 
 

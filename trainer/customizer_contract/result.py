@@ -160,6 +160,15 @@ class ArtifactReference(Model):
     """Only of an adapter."""
 
 
+class BaseVersion(Model):
+    """Which state of a base model was verified: one that is published by nobody of ours has no manifest."""
+
+    digest: str
+    """sha256 over the names and versions of its files: ETags in S3, contents on the hub, times on a volume."""
+    revision: str | None = None
+    """The commit, of a model on the hub."""
+
+
 class Result(Model):
     """The end of a container: what it did, or the one error that stopped it."""
 
@@ -169,4 +178,6 @@ class Result(Model):
     model: ModelFacts | None = None
     training: TrainingFacts | None = None
     artifact: ArtifactReference | None = None
+    base: BaseVersion | None = None
+    """The base model that `verify` found, if one is to be staged."""
     warnings: list[str] = Field(default_factory=list, max_length=20)

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from customizer_contract.base import Model
 from customizer_contract.job import ModelInput
+from customizer_contract.result import BaseVersion
 from customizer_contract.sources import S3_URI_PATTERN, ObjectStorage
 
 API_KEY = "VLLM_API_KEY"
@@ -55,6 +56,8 @@ class Serving(Model):
     """A full model, or an adapter whose base model is staged beside it. None: `model` is served as it is."""
     model: ModelInput | None = None
     """A base model: the only thing served, or where that of an adapter is, if not at the manifest's address."""
+    base: BaseVersion | None = None
+    """The state in which the base model was verified; `stage` takes no other. None: it is still to be verified."""
     served_model_name: str | None = None
     """Name under which the tuned model is served. Default: that of the artifact, or of the deployment."""
     base_in_image: bool = False

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from customizer_contract.base import CelRule, Model
-from customizer_contract.result import ArtifactReference
+from customizer_contract.result import ArtifactReference, BaseVersion
 from customizer_operator.api.base import Column, Conditions, Names, Resource
 from customizer_operator.api.common import (
     GpuResource,
@@ -220,6 +220,8 @@ class ModelDeploymentStatus(Model):
     """Replicas that list every model."""
     verified_digest: str | None = None
     """sha256 of the serving file that `verify` passed last; another one is verified anew."""
+    verified_base: BaseVersion | None = None
+    """The base model as `verify` found it then; servers stage no other state of it."""
 
 
 class ModelDeployment(Resource):

@@ -140,6 +140,7 @@ def _build_status(
         replicas=replicas.existing if replicas else 0,
         ready_replicas=replicas.answering if replicas else 0,
         verified_digest=decision.verified_digest,
+        verified_base=decision.verified_base,
     )
 
 

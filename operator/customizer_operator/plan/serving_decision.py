@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from customizer_contract.result import ArtifactReference
+from customizer_contract.result import ArtifactReference, BaseVersion
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import ObjectStorage
 from customizer_operator.api.model_deployment import ModelDeployment, ModelDeploymentStatus, ModelStatus
@@ -53,6 +53,7 @@ class Decision:
     source: SourceStatus | None = None
     """The job that made the artifact that is served."""
     verified_digest: str | None = None
+    verified_base: BaseVersion | None = None
     spec_digest: str | None = None
     """Digest of the newest spec for the Deployment; None while it stays as it is."""
     is_settled: bool = True
@@ -124,6 +125,7 @@ def _keep(case: _Case, found: Blocked | Verified | Refused | Unknown) -> Decisio
         artifact=status.artifact,
         source=status.source,
         verified_digest=status.verified_digest,
+        verified_base=status.verified_base,
         is_settled=False,
     )
 
@@ -165,7 +167,9 @@ def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
     if weights.base_name is not None and weights.address is not None:
         message = f"{weights.name} is an adapter, whose base must lie on the server's disk: set weights to Staged."
         return _keep(case, Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, message, stalled=True))
-    serving = target.pin(artifact).model_copy(update={"sidecar": build_sidecar_input(deployment, image, weights)})
+    serving = target.pin(artifact, verified.base).model_copy(
+        update={"sidecar": build_sidecar_input(deployment, image, weights)}
+    )
     if deployment.spec.backend == "NIMService":
         engine = build_engine(runtime, image, weights, cache=SCRATCH)
         build = partial(build_nim_service, deployment, serving, target.access, engine, image=image)
@@ -194,6 +198,7 @@ def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
         artifact=artifact,
         source=target.source,
         verified_digest=target.digest,
+        verified_base=verified.base,
         spec_digest=find_digest(servers),
         is_settled=is_settled,
         version=version,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from customizer_contract.job import ModelInput
-from customizer_contract.result import ArtifactReference
+from customizer_contract.result import ArtifactReference, BaseVersion
 from customizer_contract.serving import ArtifactInput, Serving
 from customizer_contract.sources import S3Source
 from customizer_operator.api.base import Object
@@ -33,12 +33,13 @@ class Target:
         """sha256 of the serving file that is verified."""
         return file_digest(self.serving)
 
-    def pin(self, artifact: ArtifactReference | None) -> Serving:
-        """Returns the serving file for servers: it names the very manifest that was verified."""
+    def pin(self, artifact: ArtifactReference | None, base: BaseVersion | None) -> Serving:
+        """Returns the serving file for servers: it names the very manifest, and the state of the base, verified."""
+        serving = self.serving.model_copy(update={"base": base})
         if artifact is None:
-            return self.serving
+            return serving
         pinned = ArtifactInput(uri=artifact.uri, manifest_digest=artifact.manifest_digest)
-        return self.serving.model_copy(update={"artifact": pinned})
+        return serving.model_copy(update={"artifact": pinned})
 
     def weights(self, artifact: ArtifactReference | None) -> Weights:
         """Returns what will lie in the model store, once the artifact is known (None for a base model)."""

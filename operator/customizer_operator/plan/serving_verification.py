@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from customizer_contract.errors import Reason
-from customizer_contract.result import ArtifactReference, Problem
+from customizer_contract.result import ArtifactReference, BaseVersion, Problem
 from customizer_contract.serving import Serving
 from customizer_operator.api.base import Object
 from customizer_operator.api.model_deployment import ModelDeploymentStatus
@@ -19,6 +19,8 @@ class Verified:
 
     artifact: ArtifactReference | None
     """None for a base model."""
+    base: BaseVersion | None = None
+    """The base model that is staged, if one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def find_verification(observed: Observed, status: ModelDeploymentStatus | None, 
     """Finds the answer to a serving file, in the status or in the Job's last words."""
     if status is not None and status.verified_digest == file_digest(serving):
         # While a version is tried, the artifact that is served is another one.
-        return Verified(status.rollout.artifact if status.rollout is not None else status.artifact)
+        artifact = status.rollout.artifact if status.rollout is not None else status.artifact
+        return Verified(artifact, status.verified_base)
     job = observed.named(JOB, verify_name(observed.subject["metadata"]["name"]))
     if job is None:
         return Unknown()
@@ -56,7 +59,10 @@ def find_verification(observed: Observed, status: ModelDeploymentStatus | None, 
     results = [end.result for end in sorted(ends, key=lambda end: end.finished_at) if end.result is not None]
     if "Complete" in ended:
         # Its pod may be gone already, and its words with it: then it is asked again.
-        return next((Verified(result.artifact) for result in results if result.error is None), Unknown(outdated=job))
+        return next(
+            (Verified(result.artifact, result.base) for result in results if result.error is None),
+            Unknown(outdated=job),
+        )
     problem = next((result.error for result in reversed(results) if result.error is not None), None)
     if problem is None:
         problem = Problem(reason=Reason.CRASHED, message="The verify pod ended without saying why; read its log.")

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from customizer_contract.result import BaseVersion, Result
 from customizer_contract.serving import Serving
 from customizer_operator.objects.serving_pods import FILE_ANNOTATION
-from customizer_operator.plan.plan import DEPLOYMENT
+from customizer_operator.plan.plan import DEPLOYMENT, JOB
 from tests.unit.serving.world import ADAPTER, ARTIFACT, DIGEST, MODEL, World, build_deployment, publish, served
 
 
@@ -17,6 +18,20 @@ def test_servers_are_pinned_to_the_manifest_that_was_verified() -> None:
     serving = Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION])
     assert serving.artifact is not None
     assert serving.artifact.manifest_digest == DIGEST
+
+
+def test_servers_are_pinned_to_the_state_of_the_base_that_was_verified_also_by_the_next_operator() -> None:
+    base = BaseVersion(digest="c" * 64, revision="1" * 40)
+    world = World(
+        build_deployment(**ARTIFACT), verdict=Result(command="verify", artifact=ADAPTER, base=base), listed=["tickets"]
+    )
+    for _ in range(2):
+        status = world.settle()
+        template = world.get(DEPLOYMENT, "bot")["spec"]["template"]
+        serving = Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION])
+        assert (serving.base, status["verifiedBase"]["digest"]) == (base, "c" * 64)
+        # The status knows it when the Job has gone.
+        world.objects.pop((JOB, "bot-verify"), None)
 
 
 def test_credentials_come_by_reference_and_only_to_who_reads_the_store() -> None:

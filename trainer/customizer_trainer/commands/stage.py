@@ -11,9 +11,10 @@ from customizer_contract.serving import Serving
 from customizer_contract.sources import VolumeSource
 from customizer_trainer.serving import artifacts
 from customizer_trainer.serving.artifacts import Artifact, check_contents, read_artifact
-from customizer_trainer.serving.base_models import check_base, find_model, stage_model
+from customizer_trainer.serving.base_models import check_base, find_model, pin_model, stage_model
 from customizer_trainer.serving.cache import check_strangers, hold, is_complete, name_model, point
 from customizer_trainer.storage.s3 import S3
+from customizer_trainer.storage.sources import list_model
 
 
 def run(serving: Serving, store: Path, cache: Path = Path(MODEL_CACHE)) -> Result:
@@ -24,9 +25,11 @@ def run(serving: Serving, store: Path, cache: Path = Path(MODEL_CACHE)) -> Resul
     """
     s3 = S3(serving.storage)
     artifact = read_artifact(serving.artifact, s3) if serving.artifact else None
+    model = find_model(serving, artifact)
+    if model is not None and serving.base is not None:
+        model = pin_model(model, serving.base, s3)
     if serving.direct:
         return _check_in_place(artifact, s3)
-    model = find_model(serving, artifact)
     folder = store / SERVED_MODEL.relative_to(MODEL_STORE)
     shared = _find_shared(serving, cache, artifact, model)
     if shared is not None:
@@ -35,6 +38,8 @@ def run(serving: Serving, store: Path, cache: Path = Path(MODEL_CACHE)) -> Resul
     if model is not None:
         with hold(shared) if shared is not None else nullcontext():
             stage_model(model, s3, folder)
+        if shared is not None:
+            check_strangers(folder, list_model(model, s3))
     if artifact is None:
         return Result(command="stage")
     if artifact.manifest.type == "model":
@@ -48,7 +53,7 @@ def run(serving: Serving, store: Path, cache: Path = Path(MODEL_CACHE)) -> Resul
 
 
 def _check_in_place(artifact: Artifact | None, s3: S3) -> Result:
-    """Compares what the server will read by itself; a base model has no manifest to be compared with."""
+    """Compares what the server will read by itself; a base model has no manifest, and its listing was compared."""
     if artifact is None:
         return Result(command="stage")
     listing = s3.list_objects(f"{artifact.uri.rstrip('/')}/", missing=Reason.ARTIFACT_NOT_FOUND)
@@ -65,7 +70,7 @@ def _bring_model(artifact: Artifact, s3: S3, folder: Path, *, is_shared: bool) -
     if not is_complete(artifact.manifest.served_files, folder):
         with hold(folder):
             _bring(artifact, s3, folder)
-    check_strangers(folder, artifact.manifest.served_files)
+    check_strangers(folder, (file.path for file in artifact.manifest.served_files))
 
 
 def _find_shared(serving: Serving, cache: Path, artifact: Artifact | None, model: ModelInput | None) -> Path | None:
@@ -73,7 +78,7 @@ def _find_shared(serving: Serving, cache: Path, artifact: Artifact | None, model
     if not serving.cached:
         return None
     if model is not None:
-        return None if isinstance(model.source, VolumeSource) else cache / name_model(model)
+        return None if isinstance(model.source, VolumeSource) else cache / name_model(model, serving.base)
     is_model = artifact is not None and artifact.manifest.type == "model"
     return cache / artifact.digest if artifact is not None and is_model else None
 

@@ -7,7 +7,7 @@ from customizer_contract.errors import Reason
 from customizer_contract.result import Result
 from customizer_contract.serving import Serving
 from customizer_trainer.serving.artifacts import check_listing, check_strangers, read_artifact
-from customizer_trainer.serving.base_models import find_model
+from customizer_trainer.serving.base_models import find_model, find_version
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_model_settings
 
@@ -24,8 +24,9 @@ def run(serving: Serving) -> Result:
         check_listing(artifact, listing)
         if serving.direct:
             check_strangers(artifact, listing)
-    model = find_model(serving, artifact)
+    model, base = find_model(serving, artifact), None
     if model is not None:
+        base = find_version(model, s3)
         with tempfile.TemporaryDirectory() as scratch:
             fetch_model_settings(model, s3, Path(scratch))
-    return Result(command="verify", artifact=artifact.reference if artifact else None)
+    return Result(command="verify", artifact=artifact.reference if artifact else None, base=base)

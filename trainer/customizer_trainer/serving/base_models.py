@@ -1,17 +1,21 @@
 """The model that an adapter needs, or that is served as it is: where it is, and whether it is the right one."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from customizer_contract.artifact import BaseModelReference
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import ModelInput
+from customizer_contract.result import BaseVersion
 from customizer_contract.serving import Serving
-from customizer_contract.sources import display
+from customizer_contract.sources import HuggingFaceSource, LocalSource, S3Source, VolumeSource, display
 from customizer_trainer.serving.artifacts import Artifact
-from customizer_trainer.storage.digest import model_digest
-from customizer_trainer.storage.model_files import select_weights
+from customizer_trainer.storage import hub
+from customizer_trainer.storage.digest import combined_digest, file_digest, model_digest
+from customizer_trainer.storage.model_files import select_model, select_weights
 from customizer_trainer.storage.s3 import S3
-from customizer_trainer.storage.sources import fetch_model, parse_address
+from customizer_trainer.storage.sources import fetch_model, find_folder, parse_address
+from customizer_trainer.storage.store import FILES_AT_ONCE
 
 
 def find_model(serving: Serving, artifact: Artifact | None) -> ModelInput | None:
@@ -26,8 +30,57 @@ def find_model(serving: Serving, artifact: Artifact | None) -> ModelInput | None
     return ModelInput(source=parse_address(artifact.manifest.base_model.uri))
 
 
+def find_version(model: ModelInput, s3: S3) -> BaseVersion:
+    """Tells in which state a model is, from the listing of what `stage_model` would bring."""
+    source, revision = model.source, None
+    match source:
+        case S3Source():
+            listing = s3.list_objects(f"{source.uri.rstrip('/')}/", missing=Reason.MODEL_NOT_FOUND)
+            files = {stored.path: f"{stored.size_bytes} {stored.etag}" for stored in listing}
+        case HuggingFaceSource():
+            commit = hub.find_commit(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
+            files, revision = commit.files, commit.sha
+        case VolumeSource() | LocalSource():
+            found = {path.name: path.stat() for path in find_folder(source).iterdir()}
+            files = {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
+    chosen = select_model(files, code=model.trust_remote_code)
+    return BaseVersion(digest=combined_digest({path: files[path] for path in chosen}), revision=revision)
+
+
+def pin_model(model: ModelInput, version: BaseVersion, s3: S3) -> ModelInput:
+    """Returns the model in the state that was verified; raises ArtifactInvalid if it is in another one by now."""
+    if version.revision is not None and isinstance(model.source, HuggingFaceSource):
+        source = model.source.model_copy(update={"revision": version.revision})
+        model = model.model_copy(update={"source": source})
+    if find_version(model, s3).digest != version.digest:
+        raise CustomizerError(
+            Reason.ARTIFACT_INVALID,
+            f"{display(model.source)}: its files were changed after they were verified. Bring them back, or keep "
+            "others at another address and name that.",
+        )
+    return model
+
+
+def check_large_files(model: ModelInput, folder: Path) -> None:
+    """Raises ArtifactInvalid for a large file that differs from what the hub says of it."""
+    if not isinstance(model.source, HuggingFaceSource):
+        return
+    commit = hub.find_commit(model.source, kind="model", missing=Reason.MODEL_NOT_FOUND)
+
+    def check(name: str) -> None:
+        if file_digest(folder / name) != commit.files[name]:
+            message = f"{display(model.source)}: {name} differs from what the hub has: remove it and bring it again."
+            raise CustomizerError(Reason.ARTIFACT_INVALID, message, file=name)
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        list(pool.map(check, sorted(name for name in commit.large if (folder / name).is_file())))
+
+
 def stage_model(model: ModelInput, s3: S3, folder: Path) -> None:
-    """Makes `folder` hold the model: downloaded, or a link to it on a mounted volume. Raises ModelInvalid."""
+    """Makes `folder` hold the model: downloaded, or a link to it on a mounted volume.
+
+    Raises ModelInvalid without weights, ArtifactInvalid for what differs from what its repository says.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     source = fetch_model(model, s3, folder)
     if source != folder and not folder.is_symlink():
@@ -36,6 +89,7 @@ def stage_model(model: ModelInput, s3: S3, folder: Path) -> None:
         raise CustomizerError(
             Reason.MODEL_INVALID, f"{display(model.source)}: no weights; neither safetensors nor pytorch_model*.bin."
         )
+    check_large_files(model, folder)
 
 
 def check_base(base: BaseModelReference, folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from customizer_contract.artifact import File
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import ModelInput
+from customizer_contract.result import BaseVersion
 from customizer_contract.sources import display
 from customizer_trainer.storage.digest import file_digest
 
@@ -17,9 +18,13 @@ _LOCK_FILE = ".lock"
 _FILES_AT_ONCE = 4
 
 
-def name_model(model: ModelInput) -> str:
-    """Names the folder of a base model: by its address, and by whether its code came along."""
-    return hashlib.sha256(f"{display(model.source)} {model.trust_remote_code}".encode()).hexdigest()
+def name_model(model: ModelInput, version: BaseVersion | None) -> str:
+    """Names the folder of a base model: by its address, whether its code came along, and its state if that is known.
+
+    So files that change at the address never take the place of those that a server has.
+    """
+    state = version.digest if version is not None else None
+    return hashlib.sha256(f"{display(model.source)} {model.trust_remote_code} {state}".encode()).hexdigest()
 
 
 @contextmanager
@@ -49,14 +54,14 @@ def _is(path: Path, file: File) -> bool:
     return path.is_file() and path.stat().st_size == file.size_bytes and file_digest(path) == file.sha256
 
 
-def check_strangers(folder: Path, files: Iterable[File]) -> None:
-    """Raises ArtifactInvalid for a file that the manifest does not name: a server might load it."""
-    known = {file.path for file in files}
+def check_strangers(folder: Path, paths: Iterable[str]) -> None:
+    """Raises ArtifactInvalid for a file that is none of the model's: a server might load it."""
+    known = set(paths)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and not path.name.startswith(".") and name not in known:
             raise CustomizerError(
                 Reason.ARTIFACT_INVALID,
-                f"{folder.name}/{name} on the cache volume is not in the manifest: remove it.",
+                f"{folder.name}/{name} on the cache volume is no file of the model: remove it.",
                 file=name,
             )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,31 @@ def list_files(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], 
             source.repo, recursive=True, revision=source.revision, repo_type=kind
         )
         return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A state of a repository."""
+
+    sha: str
+    files: dict[str, str]
+    """What tells each file's content: its sha256 if it is a large one, else git's digest of it."""
+    large: frozenset[str]
+    """Files of which the sha256 is known."""
+
+
+def find_commit(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> Commit:
+    """Resolves a revision, which may be a branch, and lists what it holds."""
+    with _errors(source, missing):
+        api = HfApi(token=_token())
+        sha = api.repo_info(source.repo, revision=source.revision, repo_type=kind).sha or source.revision
+        tree = api.list_repo_tree(source.repo, recursive=True, revision=sha, repo_type=kind)
+        found = [entry for entry in tree if isinstance(entry, RepoFile)]
+    return Commit(
+        sha=sha,
+        files={entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in found},
+        large=frozenset(entry.path for entry in found if entry.lfs),
+    )
 
 
 def download(

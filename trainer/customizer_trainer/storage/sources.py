@@ -94,6 +94,11 @@ def _fetch_model(source: Source, s3: S3, folder: Path, select: Select) -> Path:
     return folder
 
 
+def find_folder(source: VolumeSource | LocalSource) -> Path:
+    """Returns where a model lies on a volume. Raises ModelNotFound."""
+    return _find(source, Reason.MODEL_NOT_FOUND)
+
+
 def _find(source: VolumeSource | LocalSource, missing: Reason) -> Path:
     path = Path(source.path)
     if not path.exists():
