@@ -41,7 +41,7 @@ def test_a_program_that_ignores_the_request_is_killed() -> None:
 
 def test_children_that_outlive_their_parent_are_found() -> None:
     processes.start("parent", "sh", "-c", "sleep 60 & exit 0")
-    assert not processes.is_running("parent")
+    wait_until("the parent to end", lambda: not processes.is_running("parent"), timeout=10)
     assert processes.family()
     processes.stop_all()
     assert not processes.family()
