@@ -129,21 +129,28 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     publish_copy(f"out/{job}", "out/live-swapped", bytes, digest="0" * 64)
     tuned = {"name": "tuned", "customizationJobRef": {"name": job}}
 
-    wish(name, tuned, of("zero", "out/live-zero"))
-    status = wait_ready(name, ["tuned", "zero"])
-    assert [(one["ready"], one["endpoint"]) for one in status["adapters"]] == [("1/1", "/v1/completions")] * 2
+    def ask_base(_: int) -> str:
+        return complete(url, name, PROMPT, max_tokens=1)
+
+    with keep_asking(ask_base) as adding:
+        wish(name, tuned, of("zero", "out/live-zero"))
+        status = wait_ready(name, ["tuned", "zero"], 480)
+        assert [(one["ready"], one["endpoint"]) for one in status["adapters"]] == [("1/1", "/v1/completions")] * 2
+
+        wish(name, tuned, of("zero", "out/live-zero"), of("swapped", "out/live-swapped"))
+        status = wait(name, lambda md: kubectl.is_true(md, "Stalled"), 480)
+        assert [one["ready"] for one in status["adapters"]] == ["1/1", "1/1", "0/1"]
+        assert status["adapters"][2]["reason"] == "AdapterIncompatible"
+        assert "was trained on" in status["message"]
     base = complete(url, name, PROMPT)
     assert complete(url, "zero", PROMPT) == base
     assert complete(url, "tuned", PROMPT) != base
 
-    wish(name, tuned, of("zero", "out/live-zero"), of("swapped", "out/live-swapped"))
-    status = wait(name, lambda md: kubectl.is_true(md, "Stalled"))
-    assert [one["ready"] for one in status["adapters"]] == ["1/1", "1/1", "0/1"]
-    assert status["adapters"][2]["reason"] == "AdapterIncompatible"
-    assert "was trained on" in status["message"]
-
-    wish(name, tuned)
-    wait_ready(name, ["tuned"])
+    with keep_asking(ask_base) as removing:
+        wish(name, tuned)
+        wait_ready(name, ["tuned"], 480)
+    assert adding.errors + removing.errors == []
+    assert min(adding.answered, removing.answered) >= IN_FLIGHT
     assert identity(find_pod(name)) == before
     with pytest.raises(urllib.error.HTTPError, match="404"):
         complete(url, "zero", PROMPT)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -39,31 +40,56 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
         raise CustomizerError(Reason.ACCESS_DENIED, message, field="runtime.apiKeySecretRef")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    adapters = build_adapters(serving, serving.sidecar, store)
     prober = Prober(serving.sidecar.port, time.monotonic)
     evaluator = Evaluator(partial(evaluate, serving.sidecar.port, S3(serving.storage)), time.monotonic)
+    adapters = build_adapters(serving, serving.sidecar, store)
+    sidecar = Sidecar(serving.sidecar.port, adapters, prober, evaluator)
     server = ReportServer(port)
     before, looked = None, 0.0
     while not stop.wait(_PAUSE_SECONDS):
         wish = read_wish(wish_file)
-        is_at_rest = adapters.is_at_rest and prober.is_at_rest and evaluator.is_at_rest
-        if wish == before and is_at_rest and time.monotonic() - looked < _REST_SECONDS:
+        if wish == before and sidecar.is_at_rest and time.monotonic() - looked < _REST_SECONDS:
             continue
         before, looked = wish, time.monotonic()
-        if wish is None:
-            # The operator has not been here yet: it is not known what this server should answer to.
-            server.show(SidecarReport(wish=""), is_ready=False)
-        else:
-            report = adapters.step(wish)
-            found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
-            evaluated = evaluator.step(wish.evaluation, may_ask=adapters.is_settled and prober.has_passed)
-            told = {"probe": found, "evaluation": evaluated, "models": list_names(serving.sidecar.port)}
-            report = report.model_copy(update=told)
-            server.show(report, is_ready=adapters.is_settled and prober.has_passed)
-    evaluator.close()
-    adapters.close()
+        sidecar.step(wish, server)
+    sidecar.close()
     server.close()
     return Result(command="sidecar")
+
+
+@dataclass(slots=True)
+class Sidecar:
+    """What is done beside one server: its adapters, its probe and its held-out questions."""
+
+    port: int
+    """Port of the server."""
+    adapters: LiveAdapters
+    prober: Prober
+    evaluator: Evaluator
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether there is nothing to do before the wish or the server changes."""
+        return self.adapters.is_at_rest and self.prober.is_at_rest and self.evaluator.is_at_rest
+
+    def step(self, wish: Wish | None, shown: ReportServer) -> None:
+        """Brings the server nearer to the wish without waiting for anything, and shows how it stands."""
+        if wish is None:
+            # The operator has not been here yet: it is not known what this server should answer to.
+            shown.show(SidecarReport(wish=""), is_ready=False)
+            return
+        adapters, prober = self.adapters, self.prober
+        report = adapters.step(wish)
+        found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
+        evaluated = self.evaluator.step(wish.evaluation, may_ask=adapters.is_settled and prober.has_passed)
+        told = {"probe": found, "evaluation": evaluated, "models": list_names(self.port)}
+        # A pod that was ready stays so while it gets more adapters: its requests for all the others go on.
+        shown.show(report.model_copy(update=told), is_ready=adapters.is_ready and prober.has_passed)
+
+    def close(self) -> None:
+        """Lets what is under way go."""
+        self.evaluator.close()
+        self.adapters.close()
 
 
 def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveAdapters:

@@ -49,6 +49,7 @@ class LiveAdapters:
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _loaded: dict[str, str] | None = None
     _starts: int = 0
+    _has_settled: bool = False
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, "adapters"))
 
     @property
@@ -58,6 +59,11 @@ class LiveAdapters:
         return loaded is not None and all(
             _is_loaded(entry, loaded) or entry.problem is not None for entry in self._entries.values()
         )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server answers and was settled once since it has started; what is wished later comes beside."""
+        return self._loaded is not None and self._has_settled
 
     @property
     def state(self) -> tuple[int, tuple[tuple[str, str], ...]]:
@@ -88,12 +94,14 @@ class LiveAdapters:
         if self._loaded is not None:
             if before is None:
                 self._starts += 1
+                self._has_settled = False
                 # A server that was started anew knows of none; whatever was wrong with one is tried again, too.
                 for entry in self._entries.values():
                     entry.due = 0.0
             self._drop_strangers(self._loaded)
             for entry in self._entries.values():
                 self._advance(entry, self._loaded)
+        self._has_settled = self._has_settled or self.is_settled
         return SidecarReport(wish=wish.digest, adapters=[self._tell(entry) for entry in self._entries.values()])
 
     def close(self) -> None:

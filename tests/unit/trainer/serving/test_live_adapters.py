@@ -1,6 +1,9 @@
 """What a sidecar does to a server, step by step; the server is one that keeps its promises and forgets on restart."""
 
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,11 +14,15 @@ import pytest
 from customizer_contract.adapters import AdapterInput, AdapterReport, SidecarReport, Wish
 from customizer_contract.artifact import AdapterReference, BaseModelReference, JobReference, Manifest
 from customizer_contract.errors import CustomizerError, Reason
+from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_contract.serving import API_KEY, ArtifactInput, Serving, SidecarInput
-from customizer_trainer.commands.sidecar import list_names, run
+from customizer_trainer.commands.sidecar import Sidecar, list_names, run
 from customizer_trainer.serving.artifacts import Artifact
 from customizer_trainer.serving.engines import CallEngine, Engine, FolderEngine
+from customizer_trainer.serving.evaluator import Evaluator
 from customizer_trainer.serving.live_adapters import LiveAdapters
+from customizer_trainer.serving.prober import Prober
+from customizer_trainer.serving.report_server import ReportServer
 from tests.unit.trainer.serving.vllm import Vllm
 
 PATIENCE = 30.0
@@ -45,6 +52,8 @@ class Disk:
     """A store whose artifacts can be missing or wrong, and a clock that is set by hand."""
 
     wrong: dict[str, CustomizerError] = field(default_factory=dict)
+    slow: dict[str, threading.Event] = field(default_factory=dict)
+    """Artifacts whose download ends only with the event."""
     brought: list[str] = field(default_factory=list)
     now: float = 0.0
 
@@ -56,6 +65,8 @@ class Disk:
 
     def bring(self, artifact: Artifact, folder: Path) -> None:
         """Brings what is not there yet."""
+        if artifact.uri in self.slow:
+            self.slow[artifact.uri].wait(PATIENCE)
         if not (folder / "weights").exists():
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "weights").write_text(artifact.digest)
@@ -71,15 +82,15 @@ def server() -> Iterator[Vllm]:
 
 
 @dataclass
-class Sidecar:
-    """A sidecar, its disk and what it was asked last."""
+class Keeper:
+    """What keeps the adapters of a server, and its disk."""
 
     adapters: LiveAdapters
     disk: Disk
 
     def settle(self, **wished: str) -> dict[str, AdapterReport]:
         """Steps until nothing is under way, and returns what is told."""
-        wish = Wish(adapters=[AdapterInput(name=name, artifact=ArtifactInput(uri=uri)) for name, uri in wished.items()])
+        wish = of(**wished)
         end = time.monotonic() + PATIENCE
         self.adapters.step(wish)
         while time.monotonic() < end:
@@ -94,18 +105,23 @@ def told(report: SidecarReport) -> dict[str, AdapterReport]:
     return {adapter.name: adapter for adapter in report.adapters}
 
 
-def build(engine: Engine) -> Sidecar:
+def of(**wished: str) -> Wish:
+    """Wishes adapters by name and address."""
+    return Wish(adapters=[AdapterInput(name=name, artifact=ArtifactInput(uri=uri)) for name, uri in wished.items()])
+
+
+def build(engine: Engine) -> Keeper:
     disk = Disk()
-    return Sidecar(LiveAdapters(engine, disk.find, disk.bring, lambda: disk.now), disk)
+    return Keeper(LiveAdapters(engine, disk.find, disk.bring, lambda: disk.now), disk)
 
 
 @pytest.fixture
-def sidecar(server: Vllm, tmp_path: Path) -> Sidecar:
+def sidecar(server: Vllm, tmp_path: Path) -> Keeper:
     """A sidecar of that server."""
     return build(CallEngine(server.port, tmp_path, frozenset()))
 
 
-def test_adapters_come_and_go(server: Vllm, sidecar: Sidecar, tmp_path: Path) -> None:
+def test_adapters_come_and_go(server: Vllm, sidecar: Keeper, tmp_path: Path) -> None:
     report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
     assert {name: adapter.state for name, adapter in report.items()} == {"french": "Loaded", "german": "Loaded"}
     assert server.loaded["french"] == "/model-store/live/french@one"
@@ -116,7 +132,7 @@ def test_adapters_come_and_go(server: Vllm, sidecar: Sidecar, tmp_path: Path) ->
 
 
 def test_another_artifact_replaces_an_adapter_without_a_moment_in_which_the_name_is_unknown(
-    server: Vllm, sidecar: Sidecar, tmp_path: Path
+    server: Vllm, sidecar: Keeper, tmp_path: Path
 ) -> None:
     sidecar.settle(french="s3://bucket/one")
     sidecar.settle(french="s3://bucket/two")
@@ -126,7 +142,7 @@ def test_another_artifact_replaces_an_adapter_without_a_moment_in_which_the_name
 
 
 def test_a_server_that_was_started_anew_gets_its_adapters_back_without_a_download(
-    server: Vllm, sidecar: Sidecar
+    server: Vllm, sidecar: Keeper
 ) -> None:
     sidecar.settle(french="s3://bucket/one")
     server.restart()
@@ -136,7 +152,7 @@ def test_a_server_that_was_started_anew_gets_its_adapters_back_without_a_downloa
     assert sidecar.disk.brought == ["s3://bucket/one"]
 
 
-def test_a_wrong_adapter_harms_no_other_and_is_tried_again_later(server: Vllm, sidecar: Sidecar) -> None:
+def test_a_wrong_adapter_harms_no_other_and_is_tried_again_later(server: Vllm, sidecar: Keeper) -> None:
     sidecar.disk.wrong["s3://bucket/two"] = CustomizerError(Reason.ADAPTER_INCOMPATIBLE, "Its rank is 64.")
     report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
     assert (report["french"].state, report["german"].state) == ("Loaded", "Refused")
@@ -147,14 +163,14 @@ def test_a_wrong_adapter_harms_no_other_and_is_tried_again_later(server: Vllm, s
     assert sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")["german"].state == "Loaded"
 
 
-def test_what_was_served_stays_when_its_successor_is_wrong(server: Vllm, sidecar: Sidecar) -> None:
+def test_what_was_served_stays_when_its_successor_is_wrong(server: Vllm, sidecar: Keeper) -> None:
     sidecar.settle(french="s3://bucket/one")
     sidecar.disk.wrong["s3://bucket/two"] = CustomizerError(Reason.ARTIFACT_INVALID, "It was changed.")
     assert sidecar.settle(french="s3://bucket/two")["french"].state == "Refused"
     assert server.loaded == {"french": "/model-store/live/french@one"}
 
 
-def test_a_refusal_of_the_server_is_quoted(server: Vllm, sidecar: Sidecar) -> None:
+def test_a_refusal_of_the_server_is_quoted(server: Vllm, sidecar: Keeper) -> None:
     server.refuses.add("french")
     report = sidecar.settle(french="s3://bucket/one", german="s3://bucket/two")
     assert (report["french"].state, report["german"].state) == ("Loading", "Loaded")
@@ -162,7 +178,7 @@ def test_a_refusal_of_the_server_is_quoted(server: Vllm, sidecar: Sidecar) -> No
     assert "500" in (report["french"].message or "")
 
 
-def test_what_nobody_wished_is_unloaded(server: Vllm, sidecar: Sidecar) -> None:
+def test_what_nobody_wished_is_unloaded(server: Vllm, sidecar: Keeper) -> None:
     server.loaded["stranger"] = "/somewhere"
     sidecar.settle()
     assert server.loaded == {}
@@ -175,7 +191,7 @@ def test_what_the_server_was_started_with_stays(server: Vllm, tmp_path: Path) ->
 
 
 def test_a_server_that_asks_for_a_key_is_shown_it(
-    server: Vllm, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    server: Vllm, sidecar: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.key = "sesame"
     assert list_names(server.port) is None
@@ -203,7 +219,7 @@ def test_nothing_is_settled_before_the_server_answers(tmp_path: Path) -> None:
     assert not sidecar.adapters.is_settled
 
 
-def follow(sidecar: Sidecar, digest: str, until: Callable[[], bool]) -> AdapterReport:
+def follow(sidecar: Keeper, digest: str, until: Callable[[], bool]) -> AdapterReport:
     """Steps until something holds while another artifact is wished; returns what is told of it."""
     wish = Wish(adapters=[AdapterInput(name="french", artifact=ArtifactInput(uri=f"s3://bucket/{digest}"))])
     end = time.monotonic() + PATIENCE
@@ -242,3 +258,77 @@ def test_a_folder_gets_whole_adapters_only_and_loses_them_when_they_are_forgotte
     del server.loaded["french"]
     sidecar.adapters.step(Wish())
     assert list(source.iterdir()) == []
+
+
+def never(wanted: EvaluationInput, stop: threading.Event) -> EvaluationReport:
+    raise AssertionError("nothing is evaluated")
+
+
+@dataclass
+class Readiness:
+    """A whole sidecar, as the kubelet sees it."""
+
+    keeper: Keeper
+    port: int
+    shown: ReportServer = field(default_factory=lambda: ReportServer(0))
+    sidecar: Sidecar = field(init=False)
+
+    def __post_init__(self) -> None:
+        prober = Prober(self.port, time.monotonic)
+        self.sidecar = Sidecar(self.port, self.keeper.adapters, prober, Evaluator(never, time.monotonic))
+
+    def ask(self, wish: Wish) -> int:
+        """Returns what `/ready` answers after a step."""
+        self.sidecar.step(wish, self.shown)
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.shown.port}/ready", timeout=PATIENCE) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refusal:
+            return refusal.code
+
+    def follow(self, wish: Wish, until: Callable[[int], bool]) -> list[int]:
+        """Steps until it holds for an answer of `/ready`; returns all of them."""
+        end = time.monotonic() + PATIENCE
+        answers = [self.ask(wish)]
+        while not until(answers[-1]):
+            assert time.monotonic() < end
+            answers.append(self.ask(wish))
+        return answers
+
+
+@pytest.fixture
+def readiness(server: Vllm, sidecar: Keeper) -> Iterator[Readiness]:
+    """The readiness of that server's pod."""
+    readiness = Readiness(sidecar, server.port)
+    yield readiness
+    readiness.shown.close()
+
+
+def test_a_pod_is_ready_when_its_first_adapters_are_there_and_stays_so_while_more_come(
+    server: Vllm, sidecar: Keeper, readiness: Readiness
+) -> None:
+    first, both = of(french="s3://bucket/one"), of(french="s3://bucket/one", german="s3://bucket/two")
+    for uri in ("s3://bucket/one", "s3://bucket/two"):
+        sidecar.disk.slow[uri] = threading.Event()
+    assert {readiness.ask(first) for _ in range(3)} == {503}
+    sidecar.disk.slow["s3://bucket/one"].set()
+    readiness.follow(first, lambda status: status == 200)
+    assert {readiness.ask(both) for _ in range(3)} == {200}
+    assert set(server.loaded) == {"french"}
+    sidecar.disk.slow["s3://bucket/two"].set()
+    assert set(readiness.follow(both, lambda _: "german" in server.loaded)) == {200}
+
+
+def test_a_server_that_starts_anew_is_not_ready_before_its_adapters_are_back(
+    server: Vllm, sidecar: Keeper, readiness: Readiness
+) -> None:
+    wish = of(french="s3://bucket/one")
+    readiness.follow(wish, lambda status: status == 200)
+    server.close()
+    assert readiness.ask(wish) == 503
+    sidecar.disk.slow["s3://bucket/one"] = threading.Event()
+    server.restart()
+    assert {readiness.ask(wish) for _ in range(3)} == {503}
+    sidecar.disk.slow["s3://bucket/one"].set()
+    readiness.follow(wish, lambda status: status == 200)
+    assert set(server.loaded) == {"french"}

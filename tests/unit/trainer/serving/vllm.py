@@ -19,8 +19,7 @@ class Vllm:
         """What it says to a certain prompt, or to the last words of a conversation."""
         self.limit = 1000
         """The longest prompt that it takes."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._server = self._listen(0)
 
     @property
     def port(self) -> int:
@@ -28,13 +27,20 @@ class Vllm:
         return self._server.server_address[1]
 
     def restart(self) -> None:
-        """Forgets everything, as one that was killed does."""
+        """Forgets everything and answers again, as one that was killed does."""
+        self.close()
         self.loaded.clear()
+        self._server = self._listen(self.port)
 
     def close(self) -> None:
         """Ends it."""
         self._server.shutdown()
         self._server.server_close()
+
+    def _listen(self, port: int) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        return server
 
     def list_models(self) -> dict[str, Any]:
         """Answers `/v1/models`."""
