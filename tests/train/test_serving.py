@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from customizer_contract.adapters import AdapterInput
 from customizer_contract.artifact import AdapterReference, BaseModelReference, File, JobReference, Manifest
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.serving import Serving
+from customizer_contract.serving import ArtifactInput, LoraServer, Serving, SidecarInput
 from customizer_trainer.commands import stage, verify
+from customizer_trainer.commands.sidecar import build_adapters
 from customizer_trainer.storage.digest import model_digest
 from customizer_trainer.storage.s3 import S3
 from tests.train.conftest import client
@@ -152,6 +154,21 @@ def test_adapters_share_the_base_model_in_the_cache(storage: Storage, published:
         stage.run(serving, tmp_path / name, tmp_path / "cache")
         assert (tmp_path / name / "adapters" / name).is_dir()
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_an_adapter_is_compared_with_the_base_model_in_the_cache(
+    storage: Storage, published: str, tmp_path: Path
+) -> None:
+    sidecar = SidecarInput(port=1, lora=LoraServer(loading="Call", max_rank=8))
+    serving = build_serving(storage, model={"source": {"kind": "s3", "uri": BASE}}, cached=True)
+    stage.run(serving, tmp_path / "store", tmp_path / "cache")
+    wanted = AdapterInput(name="tickets", artifact=ArtifactInput(uri=published))
+    assert build_adapters(serving, sidecar, tmp_path / "store").find(wanted).manifest.name == "tickets"
+    # As where a container does not mount the cache.
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    with pytest.raises(CustomizerError, match="neither a config nor weights") as refusal:
+        build_adapters(serving, sidecar, tmp_path / "store").find(wanted)
+    assert refusal.value.reason == Reason.MODEL_INVALID
 
 
 def test_a_changed_file_in_the_cache_is_mended_and_a_foreign_one_refused(

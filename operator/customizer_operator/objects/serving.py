@@ -164,6 +164,8 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
     spec = deployment.spec
     store: Object = {"name": _STORE_VOLUME, "mountPath": str(MODEL_STORE)}
     claims = build_claim_mounts(access.claims)
+    # Where `stage` leaves the weights in the cache, the model store holds only a link to them.
+    shared: list[Object] = [{**_SHARED_MOUNT, "readOnly": True}] if spec.cache is not None else []
     stage = {
         **build_container(deployment, access, STAGE, io_image),
         "volumeMounts": [
@@ -175,7 +177,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         ],
     }
     has_sidecar = needs_sidecar(deployment)
-    sidecars = [build_sidecar(deployment, access, io_image, _STORE_VOLUME)] if has_sidecar else []
+    sidecars = [build_sidecar(deployment, access, io_image, [store, *shared])] if has_sidecar else []
     gpus = {spec.gpu_resource: str(spec.runtime.tensor_parallel_size)} if access.device == "gpu" else {}
     drain_seconds = spec.drain_seconds or _DRAIN_SECONDS
     server: Object = {
@@ -203,7 +205,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "volumeMounts": [
             {**store, "mountPath": engine.store, "readOnly": True},
             {"name": _CACHE_VOLUME, "mountPath": CACHE},
-            *([{**_SHARED_MOUNT, "readOnly": True}] if spec.cache is not None else []),
+            *shared,
             build_tmp_mount(),
             build_shared_memory_mount(),
             *([_template_mount()] if spec.runtime.chat_template is not None else []),

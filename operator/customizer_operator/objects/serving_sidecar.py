@@ -5,9 +5,10 @@ the volume within seconds, since it looks at a pod at once when the pod changes;
 """
 
 import json
+from collections.abc import Sequence
 
 from customizer_contract.adapters import SIDECAR_PORT
-from customizer_contract.paths import MODEL_STORE, WISH_FILE
+from customizer_contract.paths import WISH_FILE
 from customizer_contract.serving import API_KEY, LoraServer, SidecarInput
 from customizer_operator.api.base import GROUP, Object
 from customizer_operator.api.model_deployment import ModelDeployment
@@ -76,8 +77,11 @@ def build_wish_item() -> Object:
     }
 
 
-def build_sidecar(deployment: ModelDeployment, access: Access, image: str, store_volume: str) -> Object:
-    """Builds the container: it starts before the server, ends after it, and a pod is ready only if it is."""
+def build_sidecar(deployment: ModelDeployment, access: Access, image: str, weights: Sequence[Object]) -> Object:
+    """Builds the container: it starts before the server, ends after it, and a pod is ready only if it is.
+
+    `weights` are the mounts where `stage` has put them; it writes to the model store.
+    """
     container = build_container(deployment, access, SIDECAR, image)
     return {
         **container,
@@ -93,7 +97,7 @@ def build_sidecar(deployment: ModelDeployment, access: Access, image: str, store
         "volumeMounts": [
             build_config_mount(),
             build_tmp_mount(),
-            {"name": store_volume, "mountPath": str(MODEL_STORE)},
+            *weights,
             *build_claim_mounts(access.claims),
         ],
     }

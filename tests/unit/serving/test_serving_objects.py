@@ -180,10 +180,12 @@ def test_a_native_nim_finds_its_model_where_it_looks() -> None:
 
 
 def test_servers_share_a_cache_that_only_stage_may_write() -> None:
-    template = served(cache={"claimName": "weights"}).get(DEPLOYMENT, "bot")["spec"]["template"]
+    spec = {"cache": {"claimName": "weights"}, "runtime": {"type": "VLLM", "lora": {}}}
+    template = served(**spec).get(DEPLOYMENT, "bot")["spec"]["template"]
     pod = template["spec"]
-    (stage,), (server,) = pod["initContainers"], pod["containers"]
+    (stage, sidecar), (server,) = pod["initContainers"], pod["containers"]
     assert {"name": "model-cache", "persistentVolumeClaim": {"claimName": "weights"}} in pod["volumes"]
     assert {"name": "model-cache", "mountPath": "/model-cache"} in stage["volumeMounts"]
-    assert {"name": "model-cache", "mountPath": "/model-cache", "readOnly": True} in server["volumeMounts"]
+    for reader in (sidecar, server):
+        assert {"name": "model-cache", "mountPath": "/model-cache", "readOnly": True} in reader["volumeMounts"]
     assert Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION]).cached

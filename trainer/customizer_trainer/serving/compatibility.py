@@ -44,6 +44,8 @@ def check_settings(folder: Path) -> None:
 def check_layers(folder: Path, model: Path, lora: LoraServer) -> None:
     """Raises AdapterIncompatible unless every tensor of the adapter belongs to a layer of the model, and fits it."""
     weights = select_weights(path.name for path in model.iterdir())
+    if not weights:
+        raise CustomizerError(Reason.MODEL_INVALID, f"{model}: the served model has no weights there.")
     # Neither pickles nor quantized weights tell the shapes of the layers.
     if weights[0].endswith(".safetensors") and "quantization_config" not in _read_json(model / "config.json"):
         paths = [model / name for name in weights if name.endswith(".safetensors")]

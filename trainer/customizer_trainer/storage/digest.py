@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.storage.model_files import is_config, select_weights
 
 
@@ -20,7 +21,12 @@ def combined_digest(digests: Mapping[str, str]) -> str:
 
 
 def model_digest(folder: Path) -> str:
-    """Returns the sha256 that names a model: over its config and weights, so that its tokenizer may be amended."""
+    """Returns the sha256 that names a model: over its config and weights, so that its tokenizer may be amended.
+
+    Raises ModelInvalid where there is neither.
+    """
     paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     chosen = [path for path in paths if is_config(path)] + select_weights(paths)
+    if not chosen:
+        raise CustomizerError(Reason.MODEL_INVALID, f"{folder}: neither a config nor weights are there.")
     return combined_digest({path: file_digest(folder / path) for path in chosen})

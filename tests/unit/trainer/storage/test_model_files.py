@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.storage.digest import combined_digest, model_digest
 from customizer_trainer.storage.downloads import DownloadIndex
 from customizer_trainer.storage.model_files import select_model, select_settings
@@ -74,3 +75,10 @@ def test_a_download_is_remembered_until_it_is_changed_here_or_there(tmp_path: Pa
     assert not DownloadIndex(tmp_path).holds("b", "etag-1", 4)
     (tmp_path / "a").write_text("test")
     assert not DownloadIndex(tmp_path).holds("a", "etag-1", 4)
+
+
+def test_a_folder_without_a_model_has_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(tmp_path / "not-mounted", target_is_directory=True)
+    with pytest.raises(CustomizerError, match="neither a config nor weights") as refusal:
+        model_digest(tmp_path / "model")
+    assert refusal.value.reason == Reason.MODEL_INVALID
