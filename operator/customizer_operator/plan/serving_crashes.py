@@ -20,7 +20,13 @@ class Crash:
 
 _KNOWN: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
-        re.compile(r"NGC_API_KEY|NGC_CLI_API_KEY|api\.ngc\.nvidia\.com.*(401|403)|licen[cs]e", re.IGNORECASE),
+        # The banner of a NIM names the licences that it is under.
+        re.compile(
+            r"NGC_API_KEY|NGC_CLI_API_KEY|api\.ngc\.nvidia\.com.*(401|403)|"
+            r"\b(no|missing|invalid|expired)( valid)? licen[cs]e|"
+            r"\blicen[cs]e\b.{0,40}\b(missing|invalid|not valid|expired|not found|denied|rejected|failed)\b",
+            re.IGNORECASE,
+        ),
         ServingReason.LICENCE_MISSING,
         "name a Secret that holds a valid key of NGC in runtime.ngcSecretRef.",
     ),
@@ -62,10 +68,11 @@ def explain_crash(exit_code: object, cause: str, words: str, restarts: int) -> C
             "or lower runtime.maxModelLen.",
         )
     lines = [line.strip() for line in words.splitlines() if line.strip()]
-    for pattern, reason, remedy in _KNOWN:
-        telling = next((line for line in reversed(lines) if pattern.search(line)), None)
-        if telling is not None:
-            return Crash(reason, f"A server ended; it said: {telling[:_LAST_WORDS]} What to do: {remedy}")
+    # What was said last is why it ended, whatever it complained of before.
+    for line in reversed(lines):
+        for pattern, reason, remedy in _KNOWN:
+            if pattern.search(line):
+                return Crash(reason, f"A server ended; it said: {line[:_LAST_WORDS]} What to do: {remedy}")
     said = f" It said last: {lines[-1][:_LAST_WORDS]}" if lines else ""
     return Crash(
         ServingReason.SERVER_CRASHING,

@@ -57,6 +57,13 @@ def test_an_object_of_somebody_else_is_never_taken_over(resource: Any, name: str
     assert world.objects == {}
 
 
+BANNER = """This NIM container is governed by the NVIDIA Software License Agreement.
+A copy of this license can be found under /opt/nim/LICENSE.
+The use of this model is governed by its Community License; you may obtain a copy of the License at the address below.
+"""
+"""Lines with which a NIM starts."""
+
+
 def end(
     container: str, code: int, message: str, *, init: bool = False, restarts: int = 3, reason: str = "Error"
 ) -> Any:
@@ -116,6 +123,34 @@ def end(
             "True",
             "runtime.ngcSecretRef",
             id="a NIM without its key",
+        ),
+        pytest.param(
+            end("server", 1, "License check: the license of this NIM has expired", restarts=0),
+            "LicenceMissing",
+            "True",
+            "runtime.ngcSecretRef",
+            id="a NIM whose licence is over",
+        ),
+        pytest.param(
+            end("server", 1, f"{BANNER}\ntorch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB\n", restarts=0),
+            "OutOfMemory",
+            "True",
+            "lower runtime.maxModelLen",
+            id="a NIM that says what it is licensed under, and then why it ends",
+        ),
+        pytest.param(
+            end("server", 1, f"{BANNER}\nValueError: no such quantization\n"),
+            "ServerCrashing",
+            "True",
+            "It said last: ValueError: no such quantization",
+            id="a NIM whose licence is not why it ends",
+        ),
+        pytest.param(
+            end("server", 1, "NGC_API_KEY is not set, using the local cache\nRuntimeError: No CUDA GPUs are available"),
+            "DeviceUnavailable",
+            "True",
+            "check the node's driver",
+            id="what is said last is why it ends",
         ),
         pytest.param(
             end("server", 1, "ERROR Could not match a profile\nProfile 'tp8' is not compatible with 1 GPU", restarts=0),
