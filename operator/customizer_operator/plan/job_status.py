@@ -133,7 +133,8 @@ def find_conditions(view: JobView, decision: Decision, waiting: Waiting | None, 
     over = stage in (Stage.COMPLETE, Stage.FAILED)
     stuck = waiting is not None and waiting.needs_help
     failure = decision.failure
-    reconciling = not over and stage not in (Stage.SUSPENDED, Stage.PLANNED)
+    # For kstatus a job that reconciles is in progress, whatever else is told: one that needs help does not.
+    reconciling = not over and not stuck and stage not in (Stage.SUSPENDED, Stage.PLANNED)
     why: str = waiting.reason if waiting is not None else ConditionReason.AS_EXPECTED
     if failure is not None:
         why = failure.reason
