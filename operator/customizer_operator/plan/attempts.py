@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 from customizer_contract.errors import CATALOGUE, MISSED_ANOTHER, ExitCode, Reason
 from customizer_contract.result import ArtifactReference, Problem
@@ -25,8 +24,6 @@ HUNG = "Hung"
 
 _PATIENCE = timedelta(seconds=15)
 """How long other ranks may take to tell that they failed earlier than the one that was heard first."""
-_IN_A_ROW = timedelta(seconds=20)
-"""Longest time between two pods that are made one after the other; training-operator makes a few a second."""
 _FIRST_PAUSE = timedelta(seconds=10)
 _LAST_PAUSE = timedelta(seconds=300)
 _BAD_AFTER = 2
@@ -201,8 +198,7 @@ def _find_lost_worker(attempt: Attempt, pods: Sequence[Pod], replicas: int) -> E
         missing = [rank for rank in range(replicas) if rank not in present]
         if missing:
             return _lose(attempt, missing[0], f"The pod of rank {missing[0]} is gone.")
-    anew = next((pod for pod in pods if attempt.running_at is not None and pod.created_at > attempt.running_at), None)
-    anew = anew or _find_straggler(pods)
+    anew = _find_straggler(attempt, pods)
     if anew is None:
         return None
     return _lose(attempt, anew.rank, f"Pod {anew.name} was deleted and made anew while the others ran.")
@@ -214,17 +210,15 @@ def _lose(attempt: Attempt, rank: int, message: str) -> Ending:
     return replace(_preempted(WORKER_LOST, message), node=nodes[rank] if rank < len(nodes) else None)
 
 
-def _find_straggler(pods: Sequence[Pod]) -> Pod | None:
-    """Returns a pod that was made long after others, of which some run: not one of many that are made in a row.
+def _find_straggler(attempt: Attempt, pods: Sequence[Pod]) -> Pod | None:
+    """Returns a pod that was made after all pods had their nodes, while some run.
 
-    Only times that the apiserver has given are compared.
+    Before that any pod may come late: a quota lets them in one by one. Only times that the control plane has given are
+    compared.
     """
-    by_age = sorted(pods, key=lambda pod: (pod.created_at, pod.rank))
-    for index, (earlier, later) in enumerate(pairwise(by_age), start=1):
-        began = any(pod.started_at is not None for pod in by_age[:index])
-        if began and later.created_at - earlier.created_at > _IN_A_ROW:
-            return later
-    return None
+    began = attempt.running_at is not None or any(pod.started_at is not None for pod in pods)
+    placed = attempt.placed_at
+    return next((pod for pod in pods if began and placed is not None and pod.created_at > placed), None)
 
 
 def describe_problem(problem: Problem) -> str:

@@ -304,6 +304,8 @@ class World:
         pod["status"] = {**pod["status"], **status, "podIP": "10.0.0.1"}
         if node is not None:
             pod["spec"]["nodeName"] = node
+            placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": write_time(self.now)}
+            pod["status"].setdefault("conditions", []).append(placed)
         self.put(POD, pod)
 
 

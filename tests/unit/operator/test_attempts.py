@@ -56,6 +56,7 @@ def attempt(
     return Attempt(
         number=number,
         started_at=START,
+        placed_at=START if ran else None,
         running_at=START if ran else None,
         outcome=outcome,
         ended_at=ended if outcome else None,
@@ -173,7 +174,6 @@ def test_other_ranks_have_a_while_to_tell_that_they_failed_earlier() -> None:
         (job(), [pod(0)], True, "Preempted", "WorkerLost"),
         (job(), [pod(0), pod(1, must_be_gone_at=GONE)], True, "Preempted", "WorkerLost"),
         (job(), [pod(0), pod(1, created_at=SOON, runs=False, started_at=None)], True, "Preempted", "WorkerLost"),
-        (job(), [pod(0), pod(1, created_at=SOON, runs=False, started_at=None)], False, "Preempted", "WorkerLost"),
     ],
     ids=[
         "deleted",
@@ -183,7 +183,6 @@ def test_other_ranks_have_a_while_to_tell_that_they_failed_earlier() -> None:
         "missing",
         "on a lost node",
         "made anew",
-        "made anew, unrecorded",
     ],
 )
 def test_a_gang_that_is_broken_ends(
@@ -202,8 +201,16 @@ def test_a_gang_that_is_broken_ends(
         [pod(0), pod(1)],
         [pod(0), pod(1, end(0))],
         [pod(rank, created_at=START + timedelta(seconds=15 * rank)) for rank in range(4)],
+        [pod(0), pod(1, created_at=SOON, runs=False, started_at=None), pod(2, created_at=SOON)],
     ],
-    ids=["none yet", "some", "all run", "one is done", "made slowly, so that some run before others are there"],
+    ids=[
+        "none yet",
+        "some",
+        "all run",
+        "one is done",
+        "made slowly, so that some run before others are there",
+        "let in late by a quota",
+    ],
 )
 def test_a_gang_that_comes_up_or_runs_goes_on(pods: list[Pod]) -> None:
     assert find_ending(attempt(ran=len(pods) == 2), job(), pods, 2, SOON) is None

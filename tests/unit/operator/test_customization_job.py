@@ -251,6 +251,35 @@ def test_a_worker_made_anew_ends_the_attempt_and_the_next_waits_until_all_pods_a
     assert has(world, PYTORCH_JOB, "tickets-a2")
 
 
+def test_a_worker_that_a_quota_lets_in_late_is_not_taken_for_one_made_anew() -> None:
+    world = with_dataset(new_world())
+    first, second = world.make_workers(1)
+    world.remove_pods(second)
+    world.run_pods(first)
+    world.settle()
+    world.run(60)
+    world.make_worker(1, 1)
+    world.run(30)
+    world.run_pods(first, second)
+    world.run(60)
+    assert outcomes(world) == [("", "")]
+    assert world.condition("Running")[0] == "True"
+
+
+def test_a_worker_made_anew_before_all_ran_ends_the_attempt() -> None:
+    world = with_dataset(new_world())
+    first, second = world.make_workers(1)
+    world.run_pods(first, second)
+    world.block_pod(second, "PodInitializing", "")
+    world.settle()
+    assert world.status["state"] == "Starting"
+    world.now += timedelta(seconds=5)
+    world.remove_pods(second)
+    world.make_worker(1, 1)
+    world.settle()
+    assert outcomes(world) == [("Preempted", "WorkerLost")]
+
+
 def test_a_worker_that_vanished_ends_the_attempt() -> None:
     world = with_dataset(new_world())
     _, second = with_running(world)
