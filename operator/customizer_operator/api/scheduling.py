@@ -75,8 +75,9 @@ class Scheduling(Model):
     scheduler: Literal["Default", "Volcano", "KAI"] = "Default"
     """Default: the cluster's scheduler, behind Kueue where a queue is named. Volcano and KAI place whole attempts."""
     queue: Name | None = None
-    """Queue that admits each attempt as a whole: Kueue's LocalQueue, or a queue of Volcano or KAI. Default: none; the
-    default scheduler then places pods one by one, and Volcano takes its queue `default`."""
+    """Queue that admits each attempt as a whole: Kueue's LocalQueue, or a queue of Volcano or KAI. Kueue goes by quota
+    alone, unless topology names a label. Default: none; the default scheduler then places pods one by one, and Volcano
+    takes its queue `default`."""
     priority_class: Name | None = None
     """Priority in the queue: Kueue's WorkloadPriorityClass, or a PriorityClass with Volcano and KAI. That of the pods
     is compute.priorityClassName."""
@@ -102,5 +103,9 @@ class Scheduling(Model):
 
     @property
     def places_whole_attempts(self) -> bool:
-        """Whether all pods of an attempt are placed or none."""
-        return self.queue is not None or self.scheduler != "Default"
+        """Whether all pods of an attempt are placed or none.
+
+        Kueue looks for nodes only where it is asked for a topology. Else it counts quota, which says nothing of nodes.
+        """
+        topology_counts = self.queue is not None and self.topology is not None and self.topology.names_labels
+        return self.scheduler != "Default" or topology_counts

@@ -190,10 +190,12 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
 
 
 def _find_release(view: JobView, attempt: Attempt, pods: Sequence[Pod]) -> Ending | None:
-    """Returns that a half-placed attempt gives up its nodes; a queue admits all pods of an attempt or none."""
-    if view.job.spec.scheduling.places_whole_attempts:
+    """Returns that a half-placed attempt gives up its nodes, where nobody places all of its pods or none."""
+    scheduling = view.job.spec.scheduling
+    if scheduling.places_whole_attempts:
         return None
-    return find_release(attempt, pods, view.replicas, view.job.metadata.uid, view.now)
+    queued = scheduling.queue is not None
+    return find_release(attempt, pods, view.replicas, view.job.metadata.uid, view.now, queued=queued)
 
 
 def _conclude(

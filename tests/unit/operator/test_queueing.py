@@ -1,4 +1,4 @@
-"""Why an attempt waits in its queue, and what becomes of one that is only half placed without one."""
+"""Why an attempt waits in its queue, and what becomes of one that is only half placed."""
 
 import copy
 from datetime import timedelta
@@ -200,9 +200,26 @@ def test_two_jobs_that_block_each_other_do_not_give_up_together() -> None:
     assert abs(ends[0] - ends[1]) >= timedelta(seconds=10)
 
 
-def test_an_attempt_that_a_queue_has_admitted_is_never_released() -> None:
-    world = new_world(**QUEUED)
+@pytest.mark.parametrize(
+    ("scheduling", "kept", "released"),
+    [
+        ({"queue": "team-a"}, 590, True),
+        ({"queue": "team-a", "topology": {}}, 590, True),
+        ({"queue": "team-a", "topology": {"blockLabel": "leaf"}}, 3600, False),
+        ({"scheduler": "Volcano"}, 3600, False),
+        ({"scheduler": "KAI", "queue": "team-a"}, 3600, False),
+    ],
+    ids=["quota alone", "a topology without labels", "Kueue with labels", "Volcano", "KAI"],
+)
+def test_an_attempt_is_released_unless_somebody_places_all_of_it_or_nothing(
+    scheduling: dict[str, Any], kept: int, released: bool
+) -> None:
+    world = new_world(scheduling=scheduling)
     world.workloads = []
     place_one(world, world.make_workers(1)[0], "node-a")
-    world.run(1200)
+    world.run(kept)
     assert world.status["attempts"][0].get("outcome") is None
+    world.run(400)
+    first = world.status["attempts"][0]
+    assert first.get("outcome") == ("Released" if released else None)
+    assert not released or "A queue with labels (spec.scheduling.queue and topology), Volcano" in first["message"]
