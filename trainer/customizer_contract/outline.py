@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from customizer_contract.rope import RopeScaling
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -48,8 +50,8 @@ class Outline:
     """Steps between the values that trackers are told."""
     packs: bool = False
     """Whether training samples shall share sequences."""
-    context_factor: float = 1.0
-    """How many times longer samples may be than the model's own limit, by the scaling of its RoPE."""
+    rope: RopeScaling | None = None
+    """How the model's RoPE is scaled, so that samples may be longer than its own limit."""
 
     @property
     def world_size(self) -> int:

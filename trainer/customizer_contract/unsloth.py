@@ -9,39 +9,13 @@ from pydantic import Field
 
 from customizer_contract.base import CelRule, Model
 from customizer_contract.outline import Outline
+from customizer_contract.rope import RopeScaling
 
 ModuleName = Annotated[str, Field(min_length=1, max_length=128)]
 LayerNumber = Annotated[int, Field(ge=0, le=1000)]
 LayerRange = Annotated[list[LayerNumber], Field(min_length=2, max_length=2)]
 
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-class RopeScaling(Model):
-    """How positions beyond those that the model was made for are told apart."""
-
-    rope_type: Literal["linear", "yarn", "llama3"]
-    """linear, yarn, or llama3. The library follows no other kind."""
-    factor: float = Field(gt=1, le=1024)
-    """How many times longer samples may be than those that the model was made for."""
-    original_max_position_embeddings: int | None = Field(None, ge=1)
-    """Tokens that the model was made for. Default: maxPositionEmbeddings of its configuration. Not for linear."""
-    low_freq_factor: float | None = Field(None, gt=0)
-    """Longer waves than the original length divided by this are stretched in full. Only for llama3."""
-    high_freq_factor: float | None = Field(None, gt=0)
-    """Shorter waves than the original length divided by this are not stretched. Only for llama3."""
-
-    cel_rules = (
-        CelRule(
-            "(self.ropeType == 'llama3') == (has(self.lowFreqFactor) && has(self.highFreqFactor))"
-            " && has(self.lowFreqFactor) == has(self.highFreqFactor)",
-            "lowFreqFactor and highFreqFactor are for ropeType: llama3, which needs both",
-        ),
-        CelRule(
-            "self.ropeType != 'linear' || !has(self.originalMaxPositionEmbeddings)",
-            "originalMaxPositionEmbeddings is for ropeType yarn and llama3; remove it",
-        ),
-    )
 
 
 class ModelSettings(Model):
@@ -323,5 +297,5 @@ class Unsloth(Model):
             selection="last",
             log_every_steps=schedule.logging_steps,
             packs=self.dataset.packing,
-            context_factor=1.0 if self.model.rope_scaling is None else self.model.rope_scaling.factor,
+            rope=self.model.rope_scaling,
         )

@@ -34,6 +34,8 @@ class ModelConfig:
     """Tokens that a token sees before it in some layers; None: all."""
     brings_code: bool = False
     """Whether Python files of its own come with the model."""
+    trained_length: int | None = None
+    """Tokens that the model was made for, before any scaling of its positions."""
     quantized: bool = False
     """Whether its weights are stored in fewer bits than they mean."""
 
@@ -66,6 +68,7 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
         dtype=parse_dtype(document),
         shape=parse_shape(text),
         sliding_window=_find_window(text),
+        trained_length=_find_trained_length(text),
         brings_code="auto_map" in document,
         quantized="quantization_config" in document or "quantization_config" in text,
     )
@@ -73,8 +76,8 @@ def parse_config(document: dict[str, Any]) -> ModelConfig:
 
 def find_context_length(text: dict[str, Any]) -> int | None:
     """Returns the tokens that the model can take; scaled positions (RoPE) reach further than the trained ones."""
-    length = text.get("max_position_embeddings")
-    if not isinstance(length, int):
+    length = _find_trained_length(text)
+    if length is None:
         return None
     scaling = _find_scaling(text)
     kind = scaling.get("rope_type") or scaling.get("type") or "default"
@@ -83,6 +86,11 @@ def find_context_length(text: dict[str, Any]) -> int | None:
     if kind in _SCALED_LENGTHS or not isinstance(factor, (int, float)):
         return length
     return max(length, int(factor * (trained if isinstance(trained, int) else length)))
+
+
+def _find_trained_length(text: dict[str, Any]) -> int | None:
+    length = text.get("max_position_embeddings")
+    return length if isinstance(length, int) else None
 
 
 def _find_window(text: dict[str, Any]) -> int | None:

@@ -139,7 +139,10 @@ def _check_merge(settings: Automodel, config: ModelConfig, weights: Sequence[str
 
 def _check_length(job: Job, config: ModelConfig) -> None:
     outline, limit = job.outline, config.context_length
-    if limit is not None and outline.max_seq_length > limit * outline.context_factor:
+    if outline.rope is not None and config.trained_length is not None:
+        # What is published then says the same (`backends.rope.scale_config`).
+        limit = outline.rope.reach(config.trained_length)
+    if limit is not None and outline.max_seq_length > limit:
         raise CustomizerError(
             Reason.SEQUENCE_TOO_LONG,
             f"maxSeqLength is {outline.max_seq_length}; its context is {limit} tokens.",

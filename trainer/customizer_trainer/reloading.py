@@ -78,6 +78,10 @@ def reload(job: Job, artifact: Path, base: Path | None, samples: Path, target: P
     """Loads the result in a process of its own. Raises ResultMismatch when it cannot be loaded."""
     command = [sys.executable, "-P", "-m", "customizer_trainer.backends.reload", str(artifact), str(samples)]
     options = [str(target), "--device", job.device, *(["--base", str(base)] if base else [])]
+    rope = job.outline.rope
+    if base is not None and rope is not None:
+        # A model says by itself how its positions are scaled; an adapter's base must be told.
+        options += ["--rope-scaling", rope.model_dump_json(exclude_none=True)]
     trust = ["--trust-remote-code"] if job.model.trust_remote_code else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     code, last = run_relayed([*command, *options, *trust], environment, "reload")

@@ -27,14 +27,14 @@ from tests.unit.trainer.conftest import build_job
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 2048}
 
 CONFIGS: dict[str, tuple[dict[str, Any], ModelConfig]] = {
-    "a language model": (LLAMA, ModelConfig("LlamaForCausalLM", "llama", 2048, None)),
+    "a language model": (LLAMA, ModelConfig("LlamaForCausalLM", "llama", 2048, None, trained_length=2048)),
     "its type, as transformers 5 writes it": (
         {**LLAMA, "dtype": "bfloat16"},
-        ModelConfig("LlamaForCausalLM", "llama", 2048, "bfloat16"),
+        ModelConfig("LlamaForCausalLM", "llama", 2048, "bfloat16", trained_length=2048),
     ),
     "its type, as transformers 4 wrote it": (
         {**LLAMA, "torch_dtype": "float16"},
-        ModelConfig("LlamaForCausalLM", "llama", 2048, "float16"),
+        ModelConfig("LlamaForCausalLM", "llama", 2048, "float16", trained_length=2048),
     ),
     "the text part of a larger model": (
         {
@@ -43,7 +43,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], ModelConfig]] = {
             "dtype": "bfloat16",
             "text_config": {"max_position_embeddings": 8192},
         },
-        ModelConfig("Gemma3ForConditionalGeneration", "gemma3", 8192, "bfloat16"),
+        ModelConfig("Gemma3ForConditionalGeneration", "gemma3", 8192, "bfloat16", trained_length=8192),
     ),
 }
 

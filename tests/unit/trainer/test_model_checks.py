@@ -5,6 +5,8 @@ import pytest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.packing import PackedTraining
 from customizer_contract.result import DatasetFacts, Lengths, SplitFacts
+from customizer_contract.rope import RopeScaling
+from customizer_trainer.backends.rope import scale_config
 from customizer_trainer.model import ModelConfig, is_known_to_transformers, parse_config
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model, check_vocabulary
 from tests.support.samples import LLAMA
@@ -114,6 +116,33 @@ def test_a_model_cannot_be_trained_with(
         check_model(build_job(automodel=automodel), parse_config(config))
     assert raised.value.reason is reason
     assert advice in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "own"),
+    [
+        pytest.param({"ropeType": "linear", "factor": 2}, {}, id="linear"),
+        pytest.param({"ropeType": "yarn", "factor": 4}, {}, id="yarn"),
+        pytest.param({"ropeType": "yarn", "factor": 4, "originalMaxPositionEmbeddings": 1024}, {}, id="made for less"),
+        pytest.param(
+            {"ropeType": "yarn", "factor": 2},
+            {"rope_scaling": {"rope_type": "yarn", "factor": 8, "original_max_position_embeddings": 2048}},
+            id="scaled by itself already",
+        ),
+    ],
+)
+def test_samples_may_be_as_long_as_the_published_model_says(scaling: dict[str, Any], own: dict[str, Any]) -> None:
+    base = {**LLAMA, **own}
+    limit = parse_config(scale_config(base, RopeScaling.model_validate(scaling))).context_length
+    assert limit is not None
+
+    def check(length: int) -> None:
+        model = {"maxSeqLength": length, "ropeScaling": scaling}
+        check_model(build_job(automodel=None, unsloth={"model": model}), parse_config(base))
+
+    check(limit)
+    with pytest.raises(CustomizerError, match=f"maxSeqLength is {limit + 1}; its context is {limit} tokens"):
+        check(limit + 1)
 
 
 def test_an_adapter_cannot_be_merged_into_pickles() -> None:

@@ -4,14 +4,17 @@ Only transformers and peft, whatever has trained it.
 """
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from customizer_contract.rope import RopeScaling
+from customizer_trainer.backends.rope import complete_rope
 from customizer_trainer.datasets.prepare import STORE, VALIDATION
 from customizer_trainer.datasets.store import IGNORED, SampleStore, read_indices
 from customizer_trainer.reloading import Reloaded, Row, pick_rows
@@ -41,9 +44,12 @@ def reload(arguments: argparse.Namespace) -> Reloaded:
 def _load(arguments: argparse.Namespace) -> Any:
     where: dict[str, Any] = {"device_map": "auto"} if arguments.device == "gpu" else {}
     trust = arguments.trust_remote_code
-    model = AutoModelForCausalLM.from_pretrained(
-        arguments.base or arguments.artifact, dtype="auto", trust_remote_code=trust, **where
-    )
+    folder = arguments.base or arguments.artifact
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    if arguments.rope_scaling is not None:
+        document = json.loads((folder / "config.json").read_text())
+        config.get_text_config().rope_parameters = complete_rope(document, arguments.rope_scaling)
+    model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype="auto", trust_remote_code=trust, **where)
     if arguments.base:
         from peft import PeftModel
 
@@ -80,6 +86,7 @@ def main() -> int:
         parser.add_argument(name, type=Path)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--device", choices=("gpu", "cpu"), required=True)
+    parser.add_argument("--rope-scaling", type=RopeScaling.model_validate_json)
     parser.add_argument("--trust-remote-code", action="store_true")
     arguments = parser.parse_args()
     arguments.target.write_text(reload(arguments).to_json())

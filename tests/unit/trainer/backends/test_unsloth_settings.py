@@ -131,7 +131,7 @@ EFFECTS: fields.Effects = {
     ],
     "model.ropeScaling.factor": [
         (rope(ropeType="yarn", factor=4), "model.rope_scaling.factor", 4.0),
-        (rope(ropeType="yarn", factor=4), "outline.context_factor", 4.0),
+        (rope(ropeType="yarn", factor=4), "outline.rope.factor", 4.0),
     ],
     "model.ropeScaling.originalMaxPositionEmbeddings": [
         (rope(**LLAMA3), "model.rope_scaling.original_max_position_embeddings", 4096)

@@ -5,14 +5,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
+from customizer_contract.rope import RopeScaling
 from customizer_trainer.backends.backend import Base
-from customizer_trainer.backends.unsloth.rope import scale_config
-from customizer_trainer.backends.unsloth.settings import build_rope
+from customizer_trainer.backends.rope import scale_config
 from customizer_trainer.logs import run_relayed
 from customizer_trainer.storage.model_files import select_settings, select_weights
 from customizer_trainer.storage.tensor_files import read_header
@@ -28,7 +28,7 @@ def assemble(job: Job, checkpoint: Path, base: Base, target: Path) -> AdapterRef
     if job.unsloth is None:
         raise ValueError("the job names another backend")
     form: Form = job.unsloth.output.save_method
-    rope, remote = build_rope(job.unsloth), job.model.trust_remote_code
+    rope, remote = job.unsloth.model.rope_scaling, job.model.trust_remote_code
     if not job.outline.adapts:
         assemble_model(checkpoint, base, target, rope)
         return None
@@ -58,7 +58,7 @@ def find_modules(weights: Path) -> list[str]:
     return sorted({name.split(".lora_A.")[0].rpartition(".")[2] for name in read_header(weights) if ".lora_A." in name})
 
 
-def assemble_model(checkpoint: Path, base: Base, target: Path, rope: dict[str, Any] | None = None) -> None:
+def assemble_model(checkpoint: Path, base: Base, target: Path, rope: RopeScaling | None = None) -> None:
     """Puts full weights into `target`, beside the base's configuration and tokenizer."""
     target.mkdir(parents=True)
     for name in select_weights(path.name for path in checkpoint.iterdir()):
@@ -94,7 +94,7 @@ def _changes_base(checkpoint: Path) -> bool:
     return config.get("init_lora_weights") in _FROM_BASE
 
 
-def _copy_settings(base: Base, target: Path, rope: dict[str, Any] | None) -> None:
+def _copy_settings(base: Base, target: Path, rope: RopeScaling | None) -> None:
     names = [path.name for path in base.folder.iterdir() if path.is_file()]
     for name in select_settings(names, code=True):
         shutil.copyfile(base.folder / name, target / name)

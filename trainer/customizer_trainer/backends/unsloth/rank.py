@@ -12,7 +12,8 @@ from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_trainer.backends.unsloth.rope import complete_rope
+from customizer_contract.rope import RopeScaling
+from customizer_trainer.backends.rope import complete_rope
 from customizer_trainer.backends.unsloth.samples import Collator, RowCollator, load_split
 from customizer_trainer.backends.unsloth.watch import Watch
 from customizer_trainer.datasets.store import IGNORED
@@ -59,7 +60,7 @@ def load_model(options: dict[str, Any], lora: dict[str, Any] | None) -> tuple[An
     options = {**options, "dtype": dtype if dtype is None else getattr(torch, dtype)}
     if "rope_scaling" in options:
         config = json.loads((Path(options["model_name"]) / "config.json").read_text())
-        options["rope_scaling"] = complete_rope(config, options["rope_scaling"])
+        options["rope_scaling"] = complete_rope(config, RopeScaling(**options["rope_scaling"]))
     model, tokenizer = FastLanguageModel.from_pretrained(**options)
     if options["load_in_4bit"] and not any(type(module).__name__ == "Linear4bit" for module in model.modules()):
         raise CustomizerError(

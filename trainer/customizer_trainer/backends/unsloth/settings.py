@@ -134,14 +134,8 @@ def _model(spec: Unsloth, job: Job, inputs: Inputs) -> dict[str, Any]:
         "trust_remote_code": job.model.trust_remote_code,
         "use_gradient_checkpointing": _CHECKPOINTING[spec.training.use_gradient_checkpointing],
         "device_map": {"": 0} if job.device == "gpu" else "cpu",
-        **_given(rope_scaling=build_rope(spec)),
+        **_given(rope_scaling=spec.model.rope_scaling and spec.model.rope_scaling.model_dump(exclude_none=True)),
     }
-
-
-def build_rope(spec: Unsloth) -> dict[str, Any] | None:
-    """Returns the scaling of the rotation in the library's words, without what it takes over from the model."""
-    rope = spec.model.rope_scaling
-    return None if rope is None else rope.model_dump(exclude_none=True)
 
 
 def _given(**arguments: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_trainer.backends.unsloth.rope import complete_rope, scale_config
+from customizer_contract.rope import RopeScaling
+from customizer_trainer.backends.rope import complete_rope, scale_config
 
 LLAMA = {"model_type": "llama", "max_position_embeddings": 4096}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
@@ -42,7 +43,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0}
 def test_a_scaling_takes_over_from_the_model(
     config: dict[str, Any], scaling: dict[str, Any], added: dict[str, Any]
 ) -> None:
-    assert complete_rope(config, scaling) == {**scaling, **added}
+    assert complete_rope(config, RopeScaling(**scaling)) == {**scaling, **added}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_scaling_takes_over_from_the_model(
 )
 def test_a_model_with_a_rotation_of_its_own_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(CustomizerError, match="ropeScaling does nothing") as refusal:
-        complete_rope(config, LINEAR)
+        complete_rope(config, RopeScaling(**LINEAR))
     assert refusal.value.reason == Reason.MODEL_INVALID
 
 
@@ -91,4 +92,4 @@ def test_a_model_with_a_rotation_of_its_own_is_refused(config: dict[str, Any]) -
 def test_a_published_model_says_how_it_was_trained(
     config: dict[str, Any], scaling: dict[str, Any], published: dict[str, Any]
 ) -> None:
-    assert scale_config(config, scaling) == published
+    assert scale_config(config, RopeScaling(**scaling)) == published
