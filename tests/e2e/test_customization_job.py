@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable
 
+import pytest
+
 from tests.e2e.conftest import BUCKET, NAMESPACE, Job, build_job
 from tests.support import kubectl, storage
 
@@ -47,6 +49,25 @@ def test_two_pods_on_two_nodes_train_an_adapter_that_its_manifest_vouches_for(st
     assert status["plan"]["worldSize"] == 2
     assert status["plan"]["totalSteps"] == status["progress"]["step"] == 8
     assert attempts({"status": status}) == [(1, "Succeeded")]
+
+
+def test_two_processes_of_a_pod_train_packed_samples_and_merge_their_adapter(start: Start) -> None:
+    job = build_job("merged", finetuning_type="lora_merged")
+    settings = job["spec"]["automodel"]
+    settings["training"] |= {"lora": {"rank": 8}, "maxSeqLength": 512}
+    settings["batch"] = {"globalBatchSize": 16, "microBatchSize": 2, "sequencePacking": True}
+    settings["parallelism"] = {"numGpusPerNode": 2}
+    name = start(job)
+    status = wait_for(name, "Complete")["status"]
+    assert (status["plan"]["nodes"], status["plan"]["worldSize"]) == (1, 2)
+    assert status["plan"]["totalSteps"] == status["progress"]["step"] == 6
+    assert status["dataset"]["packed"]["packs"] < status["dataset"]["training"]["samples"] / 2
+    assert status["artifact"]["type"] == "model"
+    body = storage.client().get_object(Bucket=BUCKET, Key=f"out/{name}/manifest.json")["Body"].read()
+    manifest = json.loads(body)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file["path"] for file in manifest["files"]}
+    # Loaded again, it does what was trained.
+    assert manifest["metrics"]["reloaded_loss"] == pytest.approx(manifest["metrics"]["validation_loss"], rel=0.05)
 
 
 def test_a_wrong_line_is_named_before_a_training_pod_exists(start: Start) -> None:
