@@ -26,6 +26,9 @@ from customizer_operator.plan.serving_companions import COMPANIONS
 from customizer_operator.plan.serving_source import find_job, is_meant
 from customizer_operator.settings import Settings
 
+OPTIONAL = frozenset({NIM_SERVICE, *COMPANIONS})
+"""Children that only some specs ask for: without the right to list one of them, the operator gives up these alone."""
+
 
 class Ref(NamedTuple):
     """An object of ours in the same namespace; of a name that ends in *, all whose names begin so."""

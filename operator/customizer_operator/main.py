@@ -10,6 +10,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from http import HTTPStatus
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from customizer_operator.apiserver import ApiError, RefusedError, read_own_clock
 from customizer_operator.cache import Cache, find_owners, take_in
 from customizer_operator.cluster import Cluster
 from customizer_operator.election import Leadership
-from customizer_operator.kinds import build_kinds
+from customizer_operator.health import serve_health
+from customizer_operator.kinds import OPTIONAL, build_kinds
 from customizer_operator.metrics import Metrics
 from customizer_operator.observer import ask, find_keys_to_wake, observe
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key, Resource
@@ -61,6 +64,10 @@ class Operator:
         kopf looks for new resources when a CRD changes, which can be before the apiserver serves it: then kopf never
         begins to watch.
         """
+        self._forbidden: set[Resource] = set()
+        """What may be missing and must not be listed; it is told once."""
+        self.is_filled = False
+        """Whether the caches hold what the cluster has, so that decisions can be taken."""
         self._reconciler: Reconciler[Key] = Reconciler(
             self._reconcile,
             clock=time.monotonic,
@@ -79,6 +86,7 @@ class Operator:
         """Works until cancelled. The caches are filled before the first decision; one that does not lead keeps them."""
         while not await self._refresh():
             await asyncio.sleep(_RETRY_PAUSE)
+        self.is_filled = True
         async with asyncio.TaskGroup() as group:
             group.create_task(self._resync())
             group.create_task(self._list_late())
@@ -144,13 +152,25 @@ class Operator:
                     self._reconciler.add(key)
 
     async def _list(self, resource: Resource) -> list[Object] | None:
-        """Lists a resource into the cache; returns what was news, None if the cluster does not know the resource."""
+        """Lists a resource into the cache; returns what was news, None if the cluster does not know the resource.
+
+        One that nothing but a few fields of a spec needs counts as unknown, too, where the operator must not list it.
+        """
         news: list[Object] = []
         for namespace in self._settings.namespaces or (None,):
-            found = await asyncio.to_thread(self._cluster.refresh, resource, namespace)
+            try:
+                found = await asyncio.to_thread(self._cluster.refresh, resource, namespace)
+            except ApiError as error:
+                if error.status != HTTPStatus.FORBIDDEN or resource not in OPTIONAL:
+                    raise
+                if resource not in self._forbidden:
+                    log.warning("goes on without %s until it may list them: %s", resource.plural, error)
+                self._forbidden.add(resource)
+                return None
             if found is None:
                 return None
             news += found
+        self._forbidden.discard(resource)
         return news
 
     async def _reconcile(self, key: Key) -> float | None:
@@ -189,10 +209,11 @@ class Backoffs:
         yield from itertools.repeat(8)
 
 
-def build_registry(operator: Operator) -> kopf.OperatorRegistry:
+def build_registry(operator: Operator, health_port: int) -> kopf.OperatorRegistry:
     """Registers the handlers. None of them makes kopf write: no finalizers, no annotations, no events."""
     registry = kopf.OperatorRegistry()
     background: list[asyncio.Task[None]] = []
+    servers: list[ThreadingHTTPServer] = []
 
     @kopf.on.login(registry=registry)
     def login(**context: Any) -> kopf.ConnectionInfo | None:
@@ -207,19 +228,25 @@ def build_registry(operator: Operator) -> kopf.OperatorRegistry:
         settings.networking.error_backoffs = Backoffs()
         settings.scanning.disabled = False
         background.append(asyncio.create_task(operator.run(), name="customizer"))
+        if health_port:
+            checks = {"/healthz": find_death, "/readyz": find_hindrance}
+            servers.append(serve_health(health_port, asyncio.get_running_loop(), checks))
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
+        for server in servers:
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
         for task in background:
             task.cancel()
             # Not what it has come to: one that has failed must not hold up the end.
             await asyncio.wait([task])
 
-    @kopf.on.probe(registry=registry, id="reconciler")
-    async def probe(**_: Any) -> str:
-        if any(task.done() for task in background):
-            raise kopf.PermanentError("the reconciler has stopped")
-        return "running"
+    def find_death() -> str | None:
+        return "the reconciler has stopped" if any(task.done() for task in background) else None
+
+    def find_hindrance() -> str | None:
+        return find_death() or (None if operator.is_filled else "not everything could be listed yet; the log says why")
 
     def watch(resource: Resource) -> None:
         @kopf.on.event(
@@ -239,9 +266,8 @@ def run(settings: Settings) -> None:
     if settings.metrics_port:
         start_http_server(settings.metrics_port, registry=operator.metrics.registry)
     kopf.run(
-        registry=build_registry(operator),
+        registry=build_registry(operator, settings.health_port),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz" if settings.health_port else None,
     )

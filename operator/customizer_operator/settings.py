@@ -23,7 +23,8 @@ class Settings:
     `CUSTOMIZER_WORKERS`: objects handled at the same time.
     `CUSTOMIZER_LEASE_NAMESPACE`: where the Lease is that lets one of several operators write; without it there must
     be one operator alone.
-    `CUSTOMIZER_HEALTH_PORT`, `CUSTOMIZER_METRICS_PORT`: where `/healthz` and `/metrics` are served; off with 0.
+    `CUSTOMIZER_HEALTH_PORT`, `CUSTOMIZER_METRICS_PORT`: where `/healthz` and `/readyz`, and `/metrics`, are served; off
+    with 0.
     """
 
     images: Images
