@@ -114,6 +114,19 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         },
         "a tensor-parallel group stays within a fast domain",
     ),
+    (
+        {
+            "automodel": {"parallelism": {"numNodes": 8, "numGpusPerNode": 8, "tensorParallelSize": 16}},
+            "scheduling": {
+                "topology": {
+                    "allowTensorParallelAcrossNodes": True,
+                    "fastDomainLabel": "nvlink",
+                    "fastDomainNodes": 2,
+                }
+            },
+        },
+        "several tensor-parallel groups that span pods need a scheduler that knows groups: name scheduling.queue",
+    ),
     ({"scheduling": {"scheduler": "KAI"}}, "scheduler KAI needs a queue"),
     (
         {"scheduling": {"scheduler": "KAI", "queue": "a", "topology": {"blockLabel": "leaf"}}},

@@ -197,6 +197,17 @@ class CustomizationJobSpec(Model):
             "a tensor-parallel group stays within a fast domain: lower tensorParallelSize to at most numGpusPerNode *"
             " scheduling.topology.fastDomainNodes",
         ),
+        # Affinity cannot tell groups of pods apart: only where all pods fit into a domain can it keep a group in one.
+        CelRule(
+            "!has(self.automodel) || has(self.scheduling.queue) || self.scheduling.scheduler != 'Default'"
+            " || self.automodel.parallelism.numGpusPerNode % self.automodel.parallelism.tensorParallelSize == 0"
+            " || self.automodel.parallelism.tensorParallelSize"
+            " == self.automodel.parallelism.numNodes * self.automodel.parallelism.numGpusPerNode"
+            " || (has(self.scheduling.topology) && has(self.scheduling.topology.fastDomainNodes)"
+            " && self.automodel.parallelism.numNodes <= self.scheduling.topology.fastDomainNodes)",
+            "several tensor-parallel groups that span pods need a scheduler that knows groups: name scheduling.queue,"
+            " or scheduler Volcano; or set scheduling.topology.fastDomainNodes, if a fast domain holds all numNodes",
+        ),
         CelRule(
             f"{_TOKENS}.all(a, {_TOKENS}.all(b, a == b))",
             "the pods take one Hugging Face token: name the same tokenSecretRef wherever you name one",

@@ -36,7 +36,8 @@ class Topology(Model):
     """Label of nodes whose value names their fastest network, such as nvidia.com/gpu.clique: tensor- and
     context-parallel groups of several pods stay within one value."""
     fast_domain_nodes: int | None = Field(None, ge=1, le=1024)
-    """Nodes of a fast domain. Groups of more pods stay in a block instead. Default: every group fits."""
+    """Nodes of a fast domain. Groups of more pods stay in a block instead. Default: every group fits, though not
+    every attempt."""
     block_label: LabelKey | None = None
     """Label of nodes whose value names their leaf switch or block, such as network.topology.nvidia.com/leaf: pods that
     share sharded weights stay within one value."""

@@ -4,6 +4,8 @@ from customizer_operator.api.base import API_VERSION, ATTEMPT_LABEL, JOB_LABEL, 
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
 """What an object of ours, or a pod of it, is for."""
+REPLICA_INDEX_LABEL = "training.kubeflow.org/replica-index"
+"""The rank of an attempt's pod, as training-operator labels it."""
 _PART_OF = "customizer"
 
 

@@ -1,9 +1,7 @@
 """What the chosen scheduler is told of an attempt; where it knows no groups, affinity between the pods."""
 
-from collections.abc import Sequence
-
 from customizer_operator.api.base import ATTEMPT_LABEL, JOB_LABEL, Object
-from customizer_operator.api.scheduling import Scheduling
+from customizer_operator.api.scheduling import Scheduling, Topology
 from customizer_operator.objects import kai, kueue, volcano
 from customizer_operator.plan.placement import Demand, Group, Mesh, Parallelism, find_demand, find_groups
 
@@ -65,32 +63,34 @@ def build_affinity(scheduling: Scheduling, mesh: Mesh, job: str, attempt: int) -
     """Affinity between the pods of an attempt; empty for a single one.
 
     Each pod prefers a node of its own. Where nobody places whole attempts the pods also attract each other. All have
-    the same template, so the attempt can only stay together as a whole: tensor-parallel groups over nodes demand it,
-    other groups prefer it.
+    the same template, so that only the attempt as a whole can be asked to stay together: that is required where a
+    tensor-parallel group spans nodes and a domain has room for the whole, and else preferred.
     """
     if mesh.pods == 1:
         return {}
     pods = {"matchLabels": {JOB_LABEL: job, ATTEMPT_LABEL: str(attempt)}}
     apart = {"preferredDuringSchedulingIgnoredDuringExecution": [_prefer(_HOST, pods)]}
-    near = [] if scheduling.places_whole_attempts else find_groups(mesh, scheduling.topology)
-    labels = {group.label: group for group in near if group.spans_nodes and group.label is not None}
+    near = () if scheduling.places_whole_attempts else find_groups(mesh, scheduling.topology)
+    labels = dict.fromkeys(group.label for group in near if group.spans_nodes and group.label is not None)
+    strict = {group.label for group in near if _is_strict(group, scheduling.topology)}
     together = {
         "requiredDuringSchedulingIgnoredDuringExecution": [
-            {"topologyKey": label, "labelSelector": pods} for label, group in labels.items() if _is_strict(group, near)
+            {"topologyKey": label, "labelSelector": pods} for label in labels if label in strict
         ],
         "preferredDuringSchedulingIgnoredDuringExecution": [
-            _prefer(label, pods) for label, group in labels.items() if not _is_strict(group, near)
+            _prefer(label, pods) for label in labels if label not in strict
         ],
     }
     attraction = {how: terms for how, terms in together.items() if terms}
     return {"affinity": {**({"podAffinity": attraction} if attraction else {}), "podAntiAffinity": apart}}
 
 
-def _is_strict(group: Group, groups: Sequence[Group]) -> bool:
-    """Tells whether the domain of a group is that of a tensor-parallel group over nodes."""
-    return any(
-        other.parallelism is Parallelism.TENSOR and other.spans_nodes and other.label == group.label for other in groups
-    )
+def _is_strict(group: Group, topology: Topology | None) -> bool:
+    """Tells whether a tensor-parallel group needs its domain, and the whole attempt surely fits into one."""
+    if group.parallelism is not Parallelism.TENSOR or not group.spans_nodes or topology is None:
+        return False
+    room = next((nodes for domain, _, nodes in topology.domains if domain is group.domain), None)
+    return group.count == 1 or (room is not None and group.size * group.count <= room)
 
 
 def _prefer(label: str, pods: Object) -> Object:

@@ -9,6 +9,7 @@ from customizer_operator.api.integrations import Integrations
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import find_claims, find_token
 from customizer_operator.objects.names import (
+    REPLICA_INDEX_LABEL,
     attempt_name,
     build_job_labels,
     build_owner,
@@ -45,7 +46,6 @@ from customizer_operator.plan.placement import find_mesh
 CONTAINER = "pytorch"
 """training-operator looks for a container of this name."""
 FETCH_CONTAINER = "fetch"
-REPLICA_INDEX_LABEL = "training.kubeflow.org/replica-index"
 RENDEZVOUS_PORT = 23456
 
 GRACE_SECONDS = 120

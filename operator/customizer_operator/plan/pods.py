@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from customizer_contract.result import Result
 from customizer_operator.api.base import ATTEMPT_LABEL, Object
-from customizer_operator.objects.training import REPLICA_INDEX_LABEL
+from customizer_operator.objects.names import REPLICA_INDEX_LABEL
 
 _OVERDUE = timedelta(seconds=60)
 """A pod that is still there this long after it had to be gone is on a node that is lost."""

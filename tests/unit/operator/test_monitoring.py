@@ -16,7 +16,8 @@ from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.cache import Cache
 from customizer_operator.kinds import build_kinds
 from customizer_operator.metrics import Metrics
-from customizer_operator.objects.training import REPLICA_INDEX_LABEL, build_training
+from customizer_operator.objects.names import REPLICA_INDEX_LABEL
+from customizer_operator.objects.training import build_training
 from customizer_trainer.training.server import ProgressServer
 from customizer_trainer.training.state import Training
 from tests.support import samples

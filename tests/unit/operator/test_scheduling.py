@@ -1,6 +1,8 @@
 """What the scheduler is told of an attempt."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from customizer_operator.objects.scheduling import (
 )
 from customizer_operator.objects.training import build_training
 from customizer_operator.plan.placement import Mesh
+from tests.cluster import settings
+from tests.cluster.commands import CommandError, run
 from tests.unit.operator.test_objects import new_job
 
 TOPOLOGY = {"fastDomainLabel": "nvlink", "blockLabel": "leaf", "allowTensorParallelAcrossNodes": True}
@@ -81,15 +85,29 @@ def test_an_attempt_without_a_queue_starts_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mesh", "required", "preferred"),
+    ("mesh", "nodes", "required", "preferred"),
     [
-        pytest.param(Mesh(shard=16, processes=8), [], ["leaf"], id="shards: one block"),
-        pytest.param(Mesh(shard=2, context=2, tensor=8, processes=8), [], ["nvlink", "leaf"], id="contexts: both"),
-        pytest.param(Mesh(shard=2, tensor=8, processes=4), ["nvlink"], ["leaf"], id="tensor: the fast one"),
+        pytest.param(Mesh(shard=16, processes=8), None, [], ["leaf"], id="shards: one block"),
+        pytest.param(
+            Mesh(shard=2, context=2, tensor=8, processes=8), None, [], ["nvlink", "leaf"], id="contexts: both"
+        ),
+        pytest.param(Mesh(tensor=8, processes=4), None, ["nvlink"], [], id="one tensor group: the fast one"),
+        pytest.param(
+            Mesh(shard=2, tensor=8, processes=4), 4, ["nvlink"], ["leaf"], id="tensor groups that fit: the fast one"
+        ),
+        pytest.param(
+            Mesh(shard=4, tensor=16, processes=8), 2, [], ["nvlink", "leaf"], id="8 pods never fit into domains of 2"
+        ),
+        pytest.param(
+            Mesh(shard=4, tensor=16, processes=8), None, [], ["nvlink", "leaf"], id="nor, for all we know, into others"
+        ),
+        pytest.param(Mesh(replicate=2, shard=32, processes=8), None, [], ["leaf"], id="copies: rather one block"),
     ],
 )
-def test_without_a_queue_the_pods_attract_each_other(mesh: Mesh, required: list[str], preferred: list[str]) -> None:
-    scheduling = Scheduling.model_validate({"topology": TOPOLOGY})
+def test_without_a_queue_the_pods_attract_each_other_as_far_as_one_domain_may_hold_them_all(
+    mesh: Mesh, nodes: int | None, required: list[str], preferred: list[str]
+) -> None:
+    scheduling = Scheduling.model_validate({"topology": {**TOPOLOGY, "fastDomainNodes": nodes}})
     affinity = build_affinity(scheduling, mesh, "tickets", 1)["affinity"]
     near = affinity["podAffinity"]
     assert [term["topologyKey"] for term in near.get(REQUIRED, [])] == required
@@ -126,27 +144,95 @@ def test_kai_is_told_of_the_domain_of_the_whole() -> None:
     assert annotations == {"kai.scheduler/topology": "gpus", "kai.scheduler/topology-preferred-placement": "leaf"}
 
 
+def build_gang(mesh: Mesh, **topology: Any) -> dict[str, Any]:
+    owner = build_with("Volcano", {"numNodes": 2})
+    owner["metadata"]["uid"] = "uid-2"
+    asked = {"scheduler": "Volcano", "queue": "team-a", "topology": {**TOPOLOGY, **topology}}
+    group = build_pod_group(owner, Scheduling.model_validate(asked), mesh)
+    assert group is not None
+    return group
+
+
+def test_volcano_gets_a_pod_group_that_goes_with_its_attempt() -> None:
+    group = build_gang(Mesh(shard=64, processes=8))
+    assert group["metadata"]["ownerReferences"][0]["uid"] == "uid-2"
+    assert (group["spec"]["minMember"], group["spec"]["queue"]) == (8, "team-a")
+    template = build_with("Volcano", {"numNodes": 2})["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    assert template["metadata"]["annotations"] == {"scheduling.k8s.io/group-name": group["metadata"]["name"]}
+    assert template["spec"]["schedulerName"] == "volcano"
+
+
+SOFT, FAST = {"mode": "soft"}, {"mode": "hard", "highestTierName": "nvlink"}
+LEAF = {"mode": "hard", "highestTierName": "leaf"}
+
+
 @pytest.mark.parametrize(
-    ("mesh", "topology"),
+    ("mesh", "whole", "required", "groups"),
     [
-        pytest.param(Mesh(shard=8, processes=8), None, id="a single pod"),
-        pytest.param(Mesh(shard=64, processes=8), {"mode": "soft"}, id="shards: rather together"),
+        pytest.param(Mesh(shard=8, processes=8), None, None, [], id="a single pod"),
+        pytest.param(Mesh(shard=64, processes=8), SOFT, None, [], id="shards: rather together"),
+        pytest.param(Mesh(tensor=8, processes=4), FAST, None, [], id="one tensor group over nodes: together"),
         pytest.param(
-            Mesh(shard=2, tensor=8, processes=4),
-            {"mode": "hard", "highestTierName": "nvlink"},
-            id="tensor over nodes: together",
+            Mesh(shard=4, tensor=16, processes=8),
+            SOFT,
+            FAST,
+            [["0", "1"], ["2", "3"], ["4", "5"], ["6", "7"]],
+            id="8 pods in pairs: each pair in a fast domain of 2 nodes",
+        ),
+        pytest.param(
+            Mesh(replicate=2, shard=32, processes=8),
+            None,
+            LEAF,
+            [["0", "1", "2", "3"], ["4", "5", "6", "7"]],
+            id="2 copies of 4 pods: each in a block of 4 nodes",
+        ),
+        pytest.param(
+            Mesh(pipeline=2, shard=2, context=2, tensor=8, processes=8),
+            SOFT,
+            FAST,
+            [["0", "1"], ["2", "3"], ["4", "5"], ["6", "7"]],
+            id="groups within groups: the inner ones",
         ),
     ],
 )
-def test_volcano_gets_a_pod_group_that_goes_with_its_attempt(mesh: Mesh, topology: dict[str, str] | None) -> None:
-    owner = build_with("Volcano", {"numNodes": 2})
-    owner["metadata"]["uid"] = "uid-2"
-    scheduling = Scheduling.model_validate({"scheduler": "Volcano", "queue": "team-a", "topology": TOPOLOGY})
-    group = build_pod_group(owner, scheduling, mesh)
-    assert group is not None
-    assert group["metadata"]["ownerReferences"][0]["uid"] == "uid-2"
-    assert (group["spec"]["minMember"], group["spec"]["queue"]) == (mesh.pods, "team-a")
-    assert group["spec"].get("networkTopology") == topology
-    template = owner["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
-    assert template["metadata"]["annotations"] == {"scheduling.k8s.io/group-name": group["metadata"]["name"]}
-    assert template["spec"]["schedulerName"] == "volcano"
+def test_volcano_keeps_together_what_must_be_and_no_more(
+    mesh: Mesh, whole: dict[str, str] | None, required: dict[str, str] | None, groups: list[list[str]]
+) -> None:
+    spec = build_gang(mesh, fastDomainNodes=2, blockNodes=8 if mesh.replicate == 1 else 4)["spec"]
+    assert spec.get("networkTopology") == whole
+    policies = spec.get("subGroupPolicy", [])
+    assert [policy["networkTopology"] for policy in policies] == [required] * len(groups)
+    assert find_subgroups(policies, mesh.pods) == groups
+    assert all(policy["subGroupSize"] == len(group) for policy, group in zip(policies, groups, strict=True))
+    assert len({policy["name"] for policy in policies}) == len(policies)
+
+
+def find_subgroups(policies: list[dict[str, Any]], pods: int) -> list[list[str]]:
+    """Divides an attempt's pods as Volcano does (getOrCreateSubJob and getSubJobMatchValues in its scheduler/api).
+
+    The first policy counts whose selector holds and whose matchLabelKeys, at least one of them, the pod has.
+    """
+    template = build_with("Volcano", {"numNodes": 2})["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    found: dict[tuple[str, ...], list[str]] = {}
+    for rank in map(str, range(pods)):
+        labels = {**template["metadata"]["labels"], "training.kubeflow.org/replica-index": rank}
+        for policy in policies:
+            [term] = policy["labelSelector"]["matchExpressions"]
+            values = [labels[key] for key in policy["matchLabelKeys"] if key in labels]
+            if labels[term["key"]] in term["values"] and values:
+                found.setdefault((policy["name"], *values), []).append(rank)
+                break
+    return list(found.values())
+
+
+CHECK = settings.HERE / "podgroupcheck"
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
+def test_volcanos_own_types_take_the_pod_group(tmp_path: Path) -> None:
+    group = tmp_path / "group.json"
+    group.write_text(json.dumps(build_gang(Mesh(shard=4, tensor=16, processes=8), fastDomainNodes=2)))
+    run("go", "run", "-C", CHECK, ".", group)
+    group.write_text(group.read_text().replace("subGroupSize", "subgroupSize"))
+    with pytest.raises(CommandError, match="unknown field"):
+        run("go", "run", "-C", CHECK, ".", group)
