@@ -53,6 +53,7 @@ def test_a_broken_record_is_named_by_file_line_and_field(storage: Storage, tmp_p
         "completion",
     )
     assert error.message.startswith("train.jsonl, line 7, field completion: expected a string")
+    assert "The whole report is s3://tests/out/broken.work/uid-of-broken/preflight.json." in error.message
     assert "Traceback" not in outcome.log
     key = "out/broken.work/uid-of-broken/preflight.json"
     report = json.loads(client(storage).get_object(Bucket="tests", Key=key)["Body"].read())

@@ -80,7 +80,7 @@ CATALOGUE: dict[Reason, Entry] = {
     ),
     Reason.DATASET_INVALID: Entry(
         "A record of the data cannot be trained on.",
-        "Correct the line that the message names.",
+        "Correct the line that the message names, and what the report at the address there lists.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

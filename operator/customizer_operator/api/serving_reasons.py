@@ -97,19 +97,14 @@ class ServingReason(StrEnum):
     CANARY_PROMOTED = "CanaryPromoted"
     """The newest version was good enough and takes over, or has."""
     SCORE_TOO_LOW = "ScoreTooLow"
-    """A canary missed rollout.minimumScore and was removed. Its version is not tried again: serve
-    another artifact, or change the bound or the evaluation."""
+    """A canary missed rollout.minimumScore and was removed. Its version is not tried again."""
     WORSE_THAN_PREVIOUS = "WorseThanPrevious"
-    """A canary answered worse than the version that is served and was removed. Its version is not tried again: serve
-    another artifact, or set rollout.compareWith to None."""
+    """A canary answered worse than the version that is served and was removed. Its version is not tried again."""
     CANARY_PROBE_FAILED = "CanaryProbeFailed"
-    """A canary answered spec.probe otherwise than expected and was removed. Its version is not tried again: serve
-    another artifact, or correct the probe."""
+    """A canary answered spec.probe otherwise than expected and was removed. Its version is not tried again."""
     PREVIOUS_NOT_ASKED = "PreviousNotAsked"
-    """The served version was started without spec.evaluation, so that nobody can ask it: set rollout.compareWith to
-    None, or serve its model once more before another one."""
+    """The served version was started without spec.evaluation, so that nobody can ask it."""
     DATASET_CHANGED = "DatasetChanged"
-    """Canary and served version were asked different data: leave them as they are for the time of a roll-out. Any
-    change of spec.evaluation asks both anew."""
+    """Canary and served version were asked different data."""
     STOPPED = "Stopped"
     """spec.replicas is 0, or spec.suspend is true."""

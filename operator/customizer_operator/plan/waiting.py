@@ -8,6 +8,7 @@ from typing import Any
 
 from customizer_operator.api.base import Object
 from customizer_operator.api.reasons import ConditionReason
+from customizer_operator.api.remedies import JOB_REMEDIES
 from customizer_operator.plan.pods import Pod
 
 NOTICE_AFTER = timedelta(seconds=20)
@@ -57,7 +58,7 @@ def explain(
     if unplaced:
         message = (
             f"{len(unplaced)} of {expected} pods have no node.{_tell_missing(pods)} {unplaced[0].message.rstrip('.')}."
-            " They start when there is room; or ask for less, or correct compute.nodeSelector and compute.tolerations."
+            f" {JOB_REMEDIES[ConditionReason.UNSCHEDULABLE]}"
         )
         return Waiting(ConditionReason.UNSCHEDULABLE, message, needs_help=False)
     return findings[0] if findings else None
@@ -118,7 +119,7 @@ def _explain_container(pod: Pod, entry: dict[str, Any], waiting: dict[str, Any])
         return Waiting(
             ConditionReason.IMAGE_UNAVAILABLE,
             f"Image {entry.get('image', '')} of pod {pod.name} cannot be pulled: {message or reason}."
-            " Correct the image, or name an imagePullSecrets entry.",
+            f" {JOB_REMEDIES[ConditionReason.IMAGE_UNAVAILABLE]}",
             needs_help=True,
         )
     if reason not in _REFUSED_REASONS:
@@ -128,7 +129,7 @@ def _explain_container(pod: Pod, entry: dict[str, Any], waiting: dict[str, Any])
     return Waiting(
         ConditionReason.CONTAINER_REFUSED,
         f"Container {entry['name']} of pod {pod.name} cannot start: {(message or reason).rstrip('.')}."
-        " Correct what it names; if that is nothing of the spec, have the node looked at.",
+        f" {JOB_REMEDIES[ConditionReason.CONTAINER_REFUSED]}",
         needs_help=True,
     )
 
@@ -160,7 +161,7 @@ def _explain_mount(pod: Pod, message: str) -> Waiting:
     return missing or Waiting(
         ConditionReason.VOLUME_UNAVAILABLE,
         f"A volume of pod {pod.name} cannot be mounted: {message.rstrip('.')}."
-        " Have the claim, its volume or the storage class corrected; the pod goes on by itself.",
+        f" {JOB_REMEDIES[ConditionReason.VOLUME_UNAVAILABLE]}",
         needs_help=True,
     )
 
@@ -180,20 +181,19 @@ def _explain_refused_pods(owner: str, events: Sequence[Object]) -> Waiting | Non
         return Waiting(
             ConditionReason.QUOTA_EXCEEDED,
             f"The namespace has no quota left for the pods of {owner}: {message.rstrip('.')}."
-            " They are made when other pods end; or have the ResourceQuota raised.",
+            f" {JOB_REMEDIES[ConditionReason.QUOTA_EXCEEDED]}",
             needs_help=False,
         )
     if _POD_SECURITY in message:
         return Waiting(
             ConditionReason.POD_SECURITY_REFUSED,
             f"The namespace's pod security refuses the pods of {owner}: {message.rstrip('.')}."
-            " They keep to the restricted standard: look for a webhook that changes them.",
+            f" {JOB_REMEDIES[ConditionReason.POD_SECURITY_REFUSED]}",
             needs_help=True,
         )
     return Waiting(
         ConditionReason.POD_REFUSED,
-        f"The cluster refuses the pods of {owner}: {message.rstrip('.')}."
-        " Ask for less, or have the quota or policy changed.",
+        f"The cluster refuses the pods of {owner}: {message.rstrip('.')}. {JOB_REMEDIES[ConditionReason.POD_REFUSED]}",
         needs_help=True,
     )
 
@@ -205,7 +205,7 @@ def explain_refusal(message: str | None) -> Waiting | None:
     return Waiting(
         ConditionReason.REFUSED,
         f"The apiserver refuses an object that is needed: {message.rstrip('.')}."
-        " Correct the spec, or have the quota or policy changed.",
+        f" {JOB_REMEDIES[ConditionReason.REFUSED]}",
         needs_help=True,
     )
 

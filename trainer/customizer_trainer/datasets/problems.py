@@ -75,13 +75,13 @@ class InvalidRecordsError(CustomizerError):
         place = f"{first.file}, {first.unit} {first.line}" + (f", field {first.field}" if first.field else "")
         more = problems.counts.total() - 1
         rest = f" And {more} more: {_summary(problems.counts)}." if more else ""
-        where = f" The first {len(problems.first)} are in {report_uri}." if more and report_uri else ""
+        where = f" The whole report is {report_uri}." if report_uri else ""
         message = f"{place}: {first.message}.{rest}{where}"
         super().__init__(Reason.DATASET_INVALID, message, file=first.file, line=first.line, field=first.field)
         self.problems = problems
 
     def with_report(self, uri: str) -> "InvalidRecordsError":
-        """Returns the error with the address of the report, where more of the problems are."""
+        """Returns the error with the address of the report, which has more of the problems in full."""
         return InvalidRecordsError(self.problems, uri)
 
 

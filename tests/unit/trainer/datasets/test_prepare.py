@@ -160,6 +160,7 @@ def test_all_files_are_read_before_the_first_problem_is_reported(tmp_path: Path,
         prepare(Data({"a.jsonl": first}, {"b.jsonl": second}), lambda _: tokenizer, how(), tmp_path / "samples")
     assert (raised.value.file, raised.value.line, raised.value.field) == ("a.jsonl", 2, "completion")
     assert raised.value.problems.counts == {"missing-field": 1, "mixed-formats": 1}
+    assert "The whole report is s3://b/preflight.json." in str(raised.value.with_report("s3://b/preflight.json"))
 
 
 EMPTY = {
