@@ -8,6 +8,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.demo import ask
 from tests.e2e.conftest import BUCKET, NAMESPACE, Job, build_job
 from tests.support import adapters, kubectl, storage
@@ -44,6 +46,31 @@ def test_full_weights_are_served_by_a_nim(start: Start) -> None:
     (served,) = status["models"]
     assert served["kind"] == "model"
     assert ask.complete(status["url"], served["name"], PROMPT, max_tokens=4)
+
+
+def find_engine() -> str:
+    """Returns the image of the local engine, which obeys the variables of every generation, and of one at a time."""
+    operator = kubectl.get("deployment", "customizer-operator", "customizer-system") or {}
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    return str(next(entry["value"] for entry in container["env"] if entry["name"] == "CUSTOMIZER_MULTI_LLM_IMAGE"))
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param({"type": "MultiLLM", "generation": "V2", "maxModelLen": 256}, id="V2"),
+        pytest.param({"type": "ModelSpecificNIM", "generation": "V1", "profile": "vllm"}, id="fine-tuned"),
+        pytest.param({"type": "ModelSpecificNIM", "generation": "Engine"}, id="Engine"),
+    ],
+)
+def test_a_nim_of_each_generation_starts_with_what_it_is_told(start: Start, runtime: dict[str, Any]) -> None:
+    """The image ends at once when variables of two generations meet, or one that its generation does not know."""
+    base = {"s3": {"uri": f"s3://{BUCKET}/models/smollm2"}}
+    access = {"endpointUrl": storage.ENDPOINT, "credentialsSecretRef": {"name": "s3-credentials"}}
+    image = {"image": find_engine(), "device": "cpu"}
+    spec = {"model": base, "runtime": runtime | image, "objectStorage": access, "drainSeconds": 1}
+    status = wait_until_ready(start(build_deployment("generation", **spec)))
+    assert ask.complete(status["url"], status["models"][0]["name"], PROMPT, max_tokens=2)
 
 
 def artifact_of(models: Path, name: str) -> dict[str, Any]:
