@@ -132,7 +132,8 @@ class FailurePolicy(Model):
     """Failed attempts after which the job fails. Evictions, preemptions and suspensions do not count."""
     hung_after_seconds: int = Field(1800, ge=0, le=604_800)
     """An attempt that trains but tells of no step, validation or checkpoint for so long, and for 20 times its median
-    step, is ended as hung; so is one whose rank 0 answers no more. More than a validation takes. 0: never."""
+    step, is ended as hung; so is one whose rank 0 answers no more. More than a validation takes. Loading and
+    publishing, which tell of nothing, may take 12 hours. 0: never."""
 
 
 class CustomizationJobSpec(Model):

@@ -169,7 +169,7 @@ class Attempt(Model):
     lost_seconds: int | None = None
     """Seconds that its end cost: until the next attempt ran, and those of the lost steps."""
     silent_since: datetime | None = None
-    """Since when rank 0 has not told its progress, though it did before."""
+    """Since when rank 0 has not told its progress while all pods run."""
     nodes: list[str] | None = None
     """Nodes that its pods ran on, by rank."""
     failed_node: str | None = None

@@ -15,6 +15,7 @@ from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, Con
 from customizer_operator.plan.batching import plan_training
 from customizer_operator.plan.conditions import Finding, Truth, date_conditions
 from customizer_operator.plan.granted import find_placement
+from customizer_operator.plan.hangs import UNHEARD
 from customizer_operator.plan.job_view import JobView
 from customizer_operator.plan.lifecycle import Decision, Stage
 from customizer_operator.plan.losses import add_losses, report
@@ -62,7 +63,9 @@ def describe(view: JobView, decision: Decision, waiting: Waiting | None, answer:
     progress = _find_progress(view, decision, answer, plan.steps_per_epoch if plan is not None else None)
     attempts = add_losses(_add_progress(decision.attempts, answer))
     message = _find_message(decision, waiting, progress)
-    warnings = list(dict.fromkeys([*(previous.warnings or ()), *decision.warnings]))
+    heard = parse_progress(answer) is not None
+    known = [text for text in previous.warnings or () if not (heard and text == UNHEARD)]
+    warnings = list(dict.fromkeys([*known, *decision.warnings]))
     artifact = decision.artifact or previous.artifact
     findings = find_conditions(view, decision, waiting, message)
     generation = view.job.metadata.generation

@@ -19,7 +19,7 @@ from customizer_operator.plan.attempts import (
     find_next_start,
 )
 from customizer_operator.plan.half_placed import find_release
-from customizer_operator.plan.hangs import find_hang, note_silence
+from customizer_operator.plan.hangs import find_hang, find_unheard, note_silence
 from customizer_operator.plan.job_view import JobView, Preflight, merge_attempts
 from customizer_operator.plan.plan import Question
 from customizer_operator.plan.pods import Pod
@@ -179,7 +179,9 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
     if ending is None and stage is Stage.RUNNING and question is not None and question in view.observed.answers:
         told = parse_progress(view.observed.answers[question])
         ending = find_hang(current, told, view.job.spec.failure_policy, view.now)
-        history = (*attempts[:-1], note_silence(current, told, view.now))
+        current = note_silence(current, told, view.now)
+        history = (*attempts[:-1], current)
+        so_far = replace(so_far, warnings=so_far.warnings + find_unheard(current, view.now))
     if ending is not None:
         questions: list[Question] = [] if ending.silent is None else [view.log_question(*ending.silent)]
         if ending.reason == TRAINING_JOB_DELETED:

@@ -8,7 +8,7 @@ import pytest
 from customizer_contract.progress import Progress
 from customizer_operator.api.customization_job import FailurePolicy
 from customizer_operator.api.customization_job_status import Attempt
-from customizer_operator.plan.hangs import find_hang
+from customizer_operator.plan.hangs import UNHEARD, find_hang
 from customizer_operator.plan.plan import PYTORCH_JOB
 from tests.support import samples
 from tests.unit.operator.simulator import START, World
@@ -30,21 +30,33 @@ def told(**changes: Any) -> Progress:
         (told(idle_seconds=2001, step_seconds=100), {}, True),
         (told(idle_seconds=61, step_seconds=1), {"hung_after_seconds": 60}, True),
         (told(idle_seconds=90000, step_seconds=1), {"hung_after_seconds": 0}, False),
-        (told(idle_seconds=90000, phase="Publishing"), {}, False),
-        (told(idle_seconds=90000, phase="Starting"), {}, False),
+        (told(idle_seconds=43100, phase="Publishing"), {}, False),
+        (told(idle_seconds=43300, phase="Publishing"), {}, True),
+        (told(idle_seconds=43300, phase="Starting"), {}, True),
+        (told(idle_seconds=43300, phase="Publishing"), {"hung_after_seconds": 90000}, False),
+        (told(idle_seconds=90000, phase="Publishing"), {"hung_after_seconds": 0}, False),
+        (told(phase="Publishing"), {}, False),
         (told(idle_seconds=90000, phase="Checkpointing"), {}, True),
         (told(idle_seconds=90000, attempt=2), {}, False),
         (told(), {}, False),
     ],
     ids=[
         "not for long", "for long", "steps are long", "for many long steps", "an impatient policy", "never",
-        "publishing", "loading", "a checkpoint that never ends", "another attempt's words", "an older trainer",
+        "publishing", "publishing for long", "loading for long", "a patient policy", "never, publishing",
+        "publishing, an older trainer", "a checkpoint that never ends", "another attempt's words", "an older trainer",
     ],
 )  # fmt: skip
 def test_nothing_moves_for_longer_than_the_policy_and_twenty_steps(
     progress: Progress, policy: dict[str, int], hangs: bool
 ) -> None:
     ending = find_hang(Attempt(number=1, started_at=START), progress, FailurePolicy(**policy), START)
+    assert (ending is not None) == hangs
+
+
+@pytest.mark.parametrize(("hours", "hangs"), [(11, False), (13, True)])
+def test_a_rank_that_has_told_nothing_yet_may_load_for_half_a_day_since_it_was_placed(hours: int, hangs: bool) -> None:
+    attempt = Attempt(number=1, started_at=START, placed_at=START)
+    ending = find_hang(attempt, told(phase="Starting"), FailurePolicy(), START + timedelta(hours=hours))
     assert (ending is not None) == hangs
 
 
@@ -92,7 +104,13 @@ def test_a_rank_0_that_fell_silent_is_given_up_and_one_that_speaks_again_is_not(
     assert "Rank 0 has not told" in world.status["attempts"][0]["message"]
 
 
-def test_a_rank_0_that_nobody_could_ever_hear_is_left_alone() -> None:
+def test_a_rank_0_that_nobody_could_ever_hear_is_left_alone_with_a_warning_until_it_is_heard() -> None:
     world, _ = running(failurePolicy={"hungAfterSeconds": 600})
+    world.run(290)
+    assert world.status["warnings"] == ["3 rows are duplicates"]
     world.run(timedelta(hours=3).total_seconds())
     assert world.status["state"] == "Training"
+    assert world.status["warnings"] == ["3 rows are duplicates", UNHEARD]
+    tell(world, idle_seconds=1)
+    world.run(20)
+    assert world.status["warnings"] == ["3 rows are duplicates"]
