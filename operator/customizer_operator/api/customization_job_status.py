@@ -37,7 +37,8 @@ class GrantedGroup(Model):
     nodes: list[str] = Field(max_length=1024)
     """Nodes of its pods, by rank."""
     domains: list[str] | None = Field(None, max_length=1024)
-    """Values of the label on those nodes; more than one: the group crosses domains."""
+    """Values of the label on those nodes; more than one: the group crosses domains. A node without the label is a
+    domain of its own, by its name."""
 
 
 class GrantedPlacement(Model):

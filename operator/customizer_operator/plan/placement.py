@@ -76,7 +76,8 @@ class Granted:
     number: int
     nodes: tuple[str, ...]
     domains: tuple[str, ...]
-    """Values of the group's label on those nodes; several: the group crosses domains."""
+    """Values of the group's label on those nodes, a node's own name where it has none; several: the group crosses
+    domains."""
 
 
 def find_mesh(outline: Outline) -> Mesh:
@@ -177,11 +178,13 @@ def find_demand(groups: Sequence[Group], pods: int) -> Demand:
 
 
 def find_granted(group: Group, nodes: Sequence[str], labels: Mapping[str, Mapping[str, str]]) -> list[Granted]:
-    """Returns where each group is, from the nodes by rank and the labels by node."""
-    granted = []
+    """Returns where each group is, from the nodes by rank and the labels by node.
+
+    A node without the label is a domain of its own: nobody knows that it is near another one.
+    """
+    label, granted = group.label, []
     for number in range(group.count):
         own = tuple(nodes[number * group.size : (number + 1) * group.size])
-        values = (labels.get(node, {}).get(group.label or "", "") for node in own)
-        domains = tuple(dict.fromkeys(value for value in values if value)) if group.label is not None else ()
+        domains = () if label is None else tuple(dict.fromkeys(labels.get(node, {}).get(label) or node for node in own))
         granted.append(Granted(number, own, domains))
     return granted

@@ -23,6 +23,7 @@ def start(world: World) -> None:
     [
         pytest.param(["1", "1", "2", "2"], 0, id="each group in a domain of its own"),
         pytest.param(["1", "2", "1", "2"], 2, id="every group over two domains"),
+        pytest.param(["1", "", "2", "2"], 1, id="a node without the label"),
     ],
 )
 def test_what_was_granted_is_told_once_the_pods_have_nodes(fast: list[str], crossing: int) -> None:
@@ -36,9 +37,10 @@ def test_what_was_granted_is_told_once_the_pods_have_nodes(fast: list[str], cros
         ("Shard", 1, 4, "Block"),
     ]
     assert (granted["attempt"], granted["crossing"], granted["tensorParallelCrossesNodes"]) == (1, crossing, True)
+    known = [value or f"node-{rank}" for rank, value in enumerate(fast)]
     tensor = [group for group in granted["groups"] if group["parallelism"] == "Tensor"]
     assert [group["nodes"] for group in tensor] == [["node-0", "node-1"], ["node-2", "node-3"]]
-    assert [group["domains"] for group in tensor] == [list(dict.fromkeys(fast[:2])), list(dict.fromkeys(fast[2:]))]
+    assert [group["domains"] for group in tensor] == [list(dict.fromkeys(known[:2])), list(dict.fromkeys(known[2:]))]
 
 
 def test_nodes_are_not_asked_for_where_no_label_is_named() -> None:

@@ -174,6 +174,10 @@ def test_what_was_granted_is_told_by_group_and_a_crossing_is_seen() -> None:
     labels = {"a": {FAST: "1"}, "b": {FAST: "1"}, "c": {FAST: "2"}, "d": {}}
     assert find_granted(group, ["a", "b", "c", "d"], labels) == [
         Granted(0, ("a", "b"), ("1",)),
-        Granted(1, ("c", "d"), ("2",)),
+        Granted(1, ("c", "d"), ("2", "d")),
+    ]
+    assert find_granted(group, ["d", "unknown", "d", "d"], labels) == [
+        Granted(0, ("d", "unknown"), ("d", "unknown")),
+        Granted(1, ("d", "d"), ("d",)),
     ]
     assert find_granted(group, ["a", "c", "b", "b"], labels)[0].domains == ("1", "2")
