@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum, auto
 
-from customizer_contract.result import ArtifactReference, DatasetFacts, ModelFacts, TrainingFacts
+from customizer_contract.result import ArtifactReference, DatasetFacts, ModelFacts
 from customizer_operator.api.customization_job_status import Attempt, CustomizationJobStatus
 from customizer_operator.api.reasons import AttemptOutcome, ConditionReason, ConditionType
+from customizer_operator.plan.attempt_records import end_attempt, find_warnings, observe_attempt
 from customizer_operator.plan.attempts import (
     HUNG,
     TRAINING_JOB_DELETED,
@@ -34,9 +35,6 @@ _FINISHED_JOB_GRACE = timedelta(minutes=5)
 
 _CLEAR_UP_SECONDS = 10.0
 """How often to look whether what must go has gone."""
-
-
-_LONGEST_MESSAGE = 2048
 
 
 class Stage(Enum):
@@ -153,19 +151,19 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
     current = attempts[-1]
     pods = view.find_pods(current.number)
     job = view.find_training_job(current.number)
-    current = _observe_attempt(current, pods, view)
+    current = observe_attempt(current, pods, view)
     history = (*attempts[:-1], current)
     recorded = current.outcome is not None
     ending = find_ending(current, job, pods, view.replicas, view.now)
     if ending is not None and ending.artifact is not None:
         # What was published counts, even if the attempt was told to stop meanwhile.
-        done = _end(current, ending, pods, view)
+        done = end_attempt(current, ending, pods, view)
         return replace(
             so_far,
             stage=Stage.COMPLETE,
             attempts=(*attempts[:-1], done),
             artifact=ending.artifact,
-            warnings=so_far.warnings + _find_warnings(pods),
+            warnings=so_far.warnings + find_warnings(pods),
             ended_now=(done,),
         )
     if recorded:
@@ -187,7 +185,7 @@ def _decide_attempts(view: JobView, attempts: list[Attempt], so_far: Decision) -
         if ending.reason == TRAINING_JOB_DELETED:
             questions.append(view.training_job_question(current.number))
         so_far = replace(so_far, questions=tuple(questions))
-        return _conclude(view, history, _end(current, ending, pods, view), so_far, _find_warnings(pods))
+        return _conclude(view, history, end_attempt(current, ending, pods, view), so_far, find_warnings(pods))
     return replace(so_far, stage=stage, attempts=history)
 
 
@@ -275,50 +273,3 @@ def _find_stage(pods: Sequence[Pod], replicas: int) -> Stage:
         return Stage.PLACING
     # A container that has ended is seen a moment before its pod is over.
     return Stage.RUNNING if all(pod.started_at is not None or pod.is_over for pod in pods) else Stage.STARTING
-
-
-def _observe_attempt(attempt: Attempt, pods: Sequence[Pod], view: JobView) -> Attempt:
-    """Adds what the pods tell to what was recorded."""
-    if attempt.outcome is not None:
-        # Pods that were told to stop say at their very end how far they came.
-        reached = max((facts.step for facts in _find_training_facts(pods)), default=0)
-        return attempt.model_copy(update={"step": reached}) if reached > (attempt.step or 0) else attempt
-    update: dict[str, object] = {}
-    begins = [pod.started_at for pod in pods if pod.started_at is not None]
-    if attempt.running_at is None and len(begins) >= view.replicas:
-        update["running_at"] = max(begins)
-    nodes = [pod.node for pod in sorted(pods, key=lambda pod: pod.rank) if pod.node is not None]
-    if len(nodes) == view.replicas:
-        update["nodes"] = nodes
-    if attempt.placed_at is None and len(nodes) == view.replicas:
-        update["placed_at"] = max(pod.placed_at or pod.started_at or view.now for pod in pods)
-    return attempt.model_copy(update=update)
-
-
-def _end(attempt: Attempt, ending: Ending, pods: Sequence[Pod], view: JobView) -> Attempt:
-    finished = [end.finished_at for pod in pods for end in pod.ends]
-    training = _find_training_facts(pods)
-    update: dict[str, object] = {
-        "outcome": ending.outcome,
-        "reason": ending.reason,
-        "message": ending.message[:_LONGEST_MESSAGE] or None,
-        "retryable": ending.retryable,
-        "failed_node": ending.node,
-        "ended_at": max(finished) if finished and ending.outcome is AttemptOutcome.SUCCEEDED else view.now,
-    }
-    if ending.silent is not None and (lines := view.find_log(*ending.silent)) is not None:
-        update["last_lines"] = lines
-        update["message"] = f"{ending.message} It said last: {lines.splitlines()[-1]}"[:_LONGEST_MESSAGE]
-    if training:
-        update["step"] = max(facts.step for facts in training)
-        update["resumed_from_step"] = training[0].resumed_from_step
-    return attempt.model_copy(update=update)
-
-
-def _find_training_facts(pods: Sequence[Pod]) -> list[TrainingFacts]:
-    return [end.result.training for pod in pods for end in pod.ends if end.result and end.result.training]
-
-
-def _find_warnings(pods: Sequence[Pod]) -> tuple[str, ...]:
-    results = (end.result for pod in pods for end in pod.ends)
-    return tuple(warning for result in results if result is not None for warning in result.warnings)
