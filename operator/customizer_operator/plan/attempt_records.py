@@ -23,7 +23,8 @@ def observe_attempt(attempt: Attempt, pods: Sequence[Pod], view: JobView) -> Att
     if attempt.running_at is None and len(begins) >= view.replicas:
         update["running_at"] = max(begins)
     nodes = [pod.node for pod in sorted(pods, key=lambda pod: pod.rank) if pod.node is not None]
-    if len(nodes) == view.replicas:
+    # One that ran keeps the nodes it had: a pod that is made anew on another one tells of a loss.
+    if len(nodes) == view.replicas and attempt.running_at is None:
         update["nodes"] = nodes
     if attempt.placed_at is None and len(nodes) == view.replicas:
         update["placed_at"] = max(pod.placed_at or pod.started_at or view.now for pod in pods)

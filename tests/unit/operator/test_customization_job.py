@@ -251,6 +251,17 @@ def test_a_worker_made_anew_ends_the_attempt_and_the_next_waits_until_all_pods_a
     assert has(world, PYTORCH_JOB, "tickets-a2")
 
 
+def test_a_worker_made_anew_elsewhere_blames_the_node_that_it_had() -> None:
+    world = with_dataset(new_world())
+    _, second = with_running(world)
+    world.now += timedelta(seconds=30)
+    world.remove_pods(second)
+    world.make_worker(1, 1)
+    world.run_pods(second)  # on node-0
+    world.settle()
+    assert world.status["attempts"][0]["failedNode"] == "node-1"
+
+
 def test_a_worker_that_a_quota_lets_in_late_is_not_taken_for_one_made_anew() -> None:
     world = with_dataset(new_world())
     first, second = world.make_workers(1)
