@@ -66,6 +66,7 @@ class Sidecar:
     adapters: LiveAdapters
     prober: Prober
     evaluator: Evaluator
+    _names: list[str] | None = None
 
     @property
     def is_at_rest(self) -> bool:
@@ -82,7 +83,8 @@ class Sidecar:
         report = adapters.step(wish)
         found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
         evaluated = self.evaluator.step(wish.evaluation, may_ask=adapters.is_settled and prober.has_passed)
-        told = {"probe": found, "evaluation": evaluated, "models": list_names(self.port)}
+        self._names = list_names(self.port, self._names)
+        told = {"probe": found, "evaluation": evaluated, "models": self._names}
         # A pod that was ready stays so while it gets more adapters: its requests for all the others go on.
         shown.show(report.model_copy(update=told), is_ready=adapters.is_ready and prober.has_passed)
 
@@ -132,9 +134,12 @@ def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveA
     return LiveAdapters(engine, find, bring, time.monotonic)
 
 
-def list_names(port: int) -> list[str] | None:
-    """Returns the names that the server lists; None while it does not answer."""
-    entries = list_models(port)
+def list_names(port: int, known: list[str] | None) -> list[str] | None:
+    """Returns the names that the server lists, or those that are known if it does not tell; None while it is down."""
+    try:
+        entries = list_models(port)
+    except CustomizerError:
+        return known
     return None if entries is None else [entry["id"] for entry in entries]
 
 

@@ -18,13 +18,18 @@ log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 5
 _LOAD_SECONDS = 120
 _LAST_WORDS = 300
+_GONE = ".gone"
+"""Ending of a folder that was renamed away while its server still knew the name."""
 
 
 class Engine(Protocol):
     """A server and the adapters that came to it while it ran. Those that it was started with are none of them."""
 
     def find_loaded(self) -> dict[str, str] | None:
-        """Returns name and manifest digest of the adapters that it answers to; None while it does not answer."""
+        """Returns name and manifest digest of the adapters that it answers to; None while it is down.
+
+        Raises AdapterNotLoaded if it does not tell: it is up, and busy or unwell.
+        """
 
     def find_folder(self, name: str, digest: str) -> Path:
         """Returns the folder to bring an adapter to; the server takes no notice of it before `load`."""
@@ -63,7 +68,7 @@ class CallEngine:
     def load(self, name: str, digest: str) -> bool:
         """Calls it. Of another adapter of that name nothing is left afterwards."""
         folder = self.find_folder(name, digest)
-        is_there = name in (self.find_loaded() or {})
+        is_there = name in self._find_present()
         # The server's disk is the same as ours, under the path that it sees.
         path = str(LIVE_ADAPTERS / folder.name)
         self._call("load_lora_adapter", {"lora_name": name, "lora_path": path, "load_inplace": is_there})
@@ -74,10 +79,16 @@ class CallEngine:
 
     def unload(self, name: str) -> None:
         """Calls it, then removes the files."""
-        if name in (self.find_loaded() or {}):
+        if name in self._find_present():
             self._call("unload_lora_adapter", {"lora_name": name})
         for folder in self._live.glob(f"{name}@*"):
             shutil.rmtree(folder)
+
+    def _find_present(self) -> dict[str, str]:
+        loaded = self.find_loaded()
+        if loaded is None:
+            raise _refuse("The server is down, or cuts its connections.")
+        return loaded
 
     def _call(self, what: str, body: dict[str, Any]) -> None:
         try:
@@ -98,10 +109,11 @@ class FolderEngine:
         self._fixed = fixed
 
     def find_loaded(self) -> dict[str, str] | None:
-        """Reads the names that it lists, and which artifacts were put there."""
+        """Reads the names that it lists, and which artifacts were put there; removes what it has forgotten."""
         listed = self._list()
         if listed is None:
             return None
+        self._clear(listed)
         return {name: note.read_text() for name in listed if (note := self._note(name)).is_file()}
 
     def find_folder(self, name: str, digest: str) -> Path:
@@ -131,9 +143,14 @@ class FolderEngine:
         """Renames it away; the files go when the server has forgotten the name."""
         if (self._source / name).exists():
             _move(self._source / name, self._gone(name))
-        if name not in (self.find_loaded() or {}):
-            shutil.rmtree(self._gone(name), ignore_errors=True)
-            self._note(name).unlink(missing_ok=True)
+
+    def _clear(self, listed: set[str]) -> None:
+        for gone in self._aside.glob(f"*{_GONE}"):
+            name = gone.name.removesuffix(_GONE)
+            if name not in listed:
+                shutil.rmtree(gone)
+                if not (self._source / name).exists():
+                    self._note(name).unlink(missing_ok=True)
 
     def _list(self) -> set[str] | None:
         entries = list_models(self._port)
@@ -148,18 +165,24 @@ class FolderEngine:
         return self._aside / f"{name}.digest"
 
     def _gone(self, name: str) -> Path:
-        return self._aside / f"{name}.gone"
+        return self._aside / f"{name}{_GONE}"
 
 
 def list_models(port: int) -> list[dict[str, Any]] | None:
-    """Returns what the server lists; None while it does not answer."""
+    """Returns what the server lists; None if it is down, so that nobody takes the connection or it is cut.
+
+    Raises AdapterNotLoaded if it does not tell: it takes too long, or says something else.
+    """
     try:
         status, answer = ask(port, "/v1/models", None, _PATIENCE_SECONDS)
-        entries = json.loads(answer)["data"] if status == HTTPStatus.OK else None
-        return None if entries is None else [entry for entry in entries if isinstance(entry["id"], str)]
-    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-        log.debug("the server does not list its models: %s", error)
+        if status == HTTPStatus.OK:
+            return [entry for entry in json.loads(answer)["data"] if isinstance(entry["id"], str)]
+    except ConnectionError as error:
+        log.debug("the server is down: %s", error)
         return None
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        raise _refuse(f"The server does not list its models: {error!r}.") from error
+    raise _refuse(f"The server answers {status} when it is asked for its models.")
 
 
 def ask(port: int, path: str, body: dict[str, Any] | None, patience: float) -> tuple[int, bytes]:

@@ -84,14 +84,15 @@ class LiveAdapters:
     def step(self, wish: Wish) -> SidecarReport:
         """Brings the server nearer to the wish and tells how it stands. It waits for no download."""
         wanted = {adapter.name: adapter for adapter in wish.adapters}
-        before, self._loaded = self._loaded, self.engine.find_loaded()
+        before, is_told = self._loaded, self._look()
         for name in list(self._entries):
             # The task of an adapter that is not wished any more ends by itself, and nobody asks for its outcome.
             if self._entries[name].wanted != wanted.get(name):
                 del self._entries[name]
         for name, adapter in wanted.items():
             self._entries.setdefault(name, _Entry(adapter))
-        if self._loaded is not None:
+        # A server that does not tell what it has, because it is busy, is not touched.
+        if is_told and self._loaded is not None:
             if before is None:
                 self._starts += 1
                 self._has_settled = False
@@ -107,6 +108,15 @@ class LiveAdapters:
     def close(self) -> None:
         """Lets what is under way go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _look(self) -> bool:
+        """Asks the server what it has. False if it does not tell: then what was known stays, for it is no new one."""
+        try:
+            self._loaded = self.engine.find_loaded()
+        except CustomizerError as error:
+            log.debug("%s", error)
+            return False
+        return True
 
     def _drop_strangers(self, loaded: dict[str, str]) -> None:
         for name in loaded.keys() - self._entries.keys():
@@ -137,7 +147,7 @@ class LiveAdapters:
             log.info("%s is given to the server: %s", entry.wanted.name, entry.artifact.uri)
             entry.problem, entry.failures = None, 0
             entry.due = self.clock() + _LAST_PAUSE
-            self._loaded = self.engine.find_loaded()
+            self._look()
         elif not _is_loaded(entry, loaded) and self.clock() >= entry.due:
             entry.task = self._pool.submit(self._prepare, entry.wanted)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from customizer_contract.adapters import AdapterInput, AdapterReport, SidecarReport, Wish
+from customizer_contract.adapters import AdapterInput, AdapterReport, ProbeInput, SidecarReport, Wish
 from customizer_contract.artifact import AdapterReference, BaseModelReference, JobReference, Manifest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_contract.serving import API_KEY, ArtifactInput, Serving, SidecarInput
 from customizer_trainer.commands.sidecar import Sidecar, list_names, run
+from customizer_trainer.serving import engines
 from customizer_trainer.serving.artifacts import Artifact
 from customizer_trainer.serving.engines import CallEngine, Engine, FolderEngine
 from customizer_trainer.serving.evaluator import Evaluator
@@ -194,11 +195,11 @@ def test_a_server_that_asks_for_a_key_is_shown_it(
     server: Vllm, sidecar: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.key = "sesame"
-    assert list_names(server.port) is None
+    assert list_names(server.port, None) is None
     monkeypatch.setenv(API_KEY, "sesame")
     sidecar.settle(french="s3://bucket/one")
     assert set(server.loaded) == {"french"}
-    assert list_names(server.port) == ["base", "french"]
+    assert list_names(server.port, None) == ["base", "french"]
 
 
 def test_an_empty_key_is_refused_before_strangers_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +259,32 @@ def test_a_folder_gets_whole_adapters_only_and_loses_them_when_they_are_forgotte
     del server.loaded["french"]
     sidecar.adapters.step(Wish())
     assert list(source.iterdir()) == []
+    assert list((tmp_path / ".staging").iterdir()) == []
+
+
+@pytest.fixture(params=["it hangs", "it is unwell"])
+def trouble(request: pytest.FixtureRequest, server: Vllm, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes a running server tell nobody what it has."""
+
+    def make() -> None:
+        if request.param == "it hangs":
+            monkeypatch.setattr(engines, "_PATIENCE_SECONDS", 0.1)
+            server.is_free.clear()
+        else:
+            server.lists = 500
+
+    return make
+
+
+def test_files_stay_while_it_is_not_known_whether_the_server_has_them(
+    server: Vllm, sidecar: Keeper, tmp_path: Path, trouble: Callable[[], None]
+) -> None:
+    sidecar.settle(french="s3://bucket/one")
+    trouble()
+    with pytest.raises(CustomizerError) as refusal:
+        sidecar.adapters.engine.unload("french")
+    assert refusal.value.reason == Reason.ADAPTER_NOT_LOADED
+    assert (tmp_path / "live" / "french@one" / "weights").exists()
 
 
 def never(wanted: EvaluationInput, stop: threading.Event) -> EvaluationReport:
@@ -317,6 +344,21 @@ def test_a_pod_is_ready_when_its_first_adapters_are_there_and_stays_so_while_mor
     assert set(server.loaded) == {"french"}
     sidecar.disk.slow["s3://bucket/two"].set()
     assert set(readiness.follow(both, lambda _: "german" in server.loaded)) == {200}
+
+
+def test_a_server_that_is_slow_to_tell_what_it_has_is_no_new_one(
+    server: Vllm, sidecar: Keeper, readiness: Readiness, trouble: Callable[[], None]
+) -> None:
+    probe = ProbeInput(model="base", prompt="?", expected_text="Paris", max_tokens=4, timeout_seconds=20)
+    wish = of(french="s3://bucket/one").model_copy(update={"probe": probe})
+    readiness.follow(wish, lambda status: status == 200)
+    state, server.says = sidecar.adapters.state, "Rome"
+    trouble()
+    assert readiness.ask(wish) == 200
+    server.is_free.set()
+    server.lists = 200
+    assert {readiness.ask(wish) for _ in range(3)} == {200}
+    assert sidecar.adapters.state == state
 
 
 def test_a_server_that_starts_anew_is_not_ready_before_its_adapters_are_back(

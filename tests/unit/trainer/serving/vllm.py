@@ -5,6 +5,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+LONG = 30.0
+"""Seconds: longer than anybody waits."""
+
 
 class Vllm:
     """Its adapters by name, with the path that each was loaded from."""
@@ -19,6 +22,11 @@ class Vllm:
         """What it says to a certain prompt, or to the last words of a conversation."""
         self.limit = 1000
         """The longest prompt that it takes."""
+        self.is_free = threading.Event()
+        """While it is not set, nobody is told what is loaded."""
+        self.is_free.set()
+        self.lists = 200
+        """The status with which it tells."""
         self._server = self._listen(0)
 
     @property
@@ -34,6 +42,7 @@ class Vllm:
 
     def close(self) -> None:
         """Ends it."""
+        self.is_free.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -71,8 +80,9 @@ class Vllm:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                server.is_free.wait(LONG)
                 if self._is_allowed():
-                    self._answer(200, server.list_models())
+                    self._answer(server.lists, server.list_models())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
