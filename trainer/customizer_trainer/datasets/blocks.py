@@ -146,6 +146,8 @@ class _Text:
                     continue
                 self._at = error.pos
                 return self.defect(error.msg)
+            except ValueError:
+                return self.defect("a number is too long")
             except RecursionError:
                 return self.defect("nested too deeply")
             # A number may go on.

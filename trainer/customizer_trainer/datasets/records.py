@@ -92,9 +92,9 @@ def _explain(text: bytes, error: ValueError) -> Defect:
         return Defect("invalid-utf8", None, f"not UTF-8 (byte {undecodable.start + 1} of the line)")
     except json.JSONDecodeError as broken:
         return Defect("invalid-json", None, f"not valid JSON: {broken.msg} at column {broken.colno}")
-    except RecursionError:
+    except (ValueError, RecursionError):
         pass
-    # Deeper than anything sensible.
+    # Deeper, or a longer number, than anything sensible.
     return Defect("invalid-json", None, f"not valid JSON: {error}")
 
 

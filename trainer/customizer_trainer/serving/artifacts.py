@@ -133,4 +133,4 @@ def check_contents(artifact: Artifact, s3: S3) -> None:
 
 def _is_inside(path: str) -> bool:
     pure = PurePosixPath(path)
-    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
+    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and "\0" not in path

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, StrictInt, ValidationError
+
 from customizer_contract.artifact import Manifest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.serving import LoraServer
@@ -80,12 +82,13 @@ def check_vocabulary(folder: Path, model: Path) -> None:
     path = folder / "tokenizer.json"
     if not isinstance(size, int) or not path.is_file():
         return
-    tokenizer = _read_json(path)
-    vocabulary = (tokenizer.get("model") or {}).get("vocab")
-    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary or ()) - 1]
-    numbers += [entry["id"] for entry in tokenizer.get("added_tokens") or ()]
-    if max(numbers) >= size:
-        raise _refuse(f"Its tokenizer has token {max(numbers)}; the served model ends at {size - 1}.")
+    tokenizer = _read_tokenizer(path)
+    vocabulary = tokenizer.model.vocab if tokenizer.model else None
+    numbers = [*vocabulary.values()] if isinstance(vocabulary, dict) else [len(vocabulary or ()) - 1]
+    numbers += [token.id for token in tokenizer.added_tokens or ()]
+    largest = max(numbers, default=-1)
+    if largest >= size:
+        raise _refuse(f"Its tokenizer has token {largest}; the served model ends at {size - 1}.")
 
 
 def read_shapes(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
@@ -115,11 +118,38 @@ def _tail(name: str) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refuse(f"{path.name} cannot be read: {error}.") from error
     if not isinstance(found, dict):
         raise _refuse(f"{path.name} is not a JSON object.")
     return found
+
+
+class _Vocabulary(BaseModel):
+    vocab: dict[str, StrictInt] | list[object] | None = None
+    """The numbers of the tokens, or one entry for each of them."""
+
+
+class _AddedToken(BaseModel):
+    id: StrictInt
+
+
+class _Tokenizer(BaseModel):
+    """What is read of a tokenizer.json."""
+
+    model: _Vocabulary | None = None
+    added_tokens: list[_AddedToken] | None = None
+
+
+def _read_tokenizer(path: Path) -> _Tokenizer:
+    try:
+        return _Tokenizer.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise _refuse(f"{path.name} cannot be read: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise _refuse(f"{path.name} is malformed: {place}: {first['msg']}.") from error
 
 
 def _refuse_rank(rank: int, largest: int) -> CustomizerError:

@@ -85,6 +85,14 @@ def judge(probe: ProbeInput, text: str) -> ProbeReport:
     message = None
     if probe.expected_text is not None and probe.expected_text not in text:
         message = f"The answer does not hold {probe.expected_text!r}."
-    elif probe.expected_pattern is not None and re.search(probe.expected_pattern, text) is None:
-        message = f"The answer does not match {probe.expected_pattern!r}."
+    elif probe.expected_pattern is not None:
+        message = _compare(probe.expected_pattern, text)
     return ProbeReport(passed=message is None, answer=text[:_QUOTED], message=message)
+
+
+def _compare(pattern: str, text: str) -> str | None:
+    try:
+        found = re.search(pattern, text)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"spec.probe.expectedPattern is no regular expression of Python: {error}."
+    return None if found else f"The answer does not match {pattern!r}."

@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _HEADER_LIMIT = 100 * 2**20
 """Bytes: a longer one is against the format, and ends in the middle, so that it is no JSON."""
@@ -29,16 +30,17 @@ def read_header(path: Path) -> dict[str, Tensor]:
         if len(prefix) < _LENGTH:
             raise ValueError("it has no header")
         (length,) = struct.unpack("<Q", prefix)
-        header = json.loads(stream.read(min(length, _HEADER_LIMIT)))
+        text = stream.read(min(length, _HEADER_LIMIT))
     try:
-        return {
-            name: Tensor(
-                str(entry["dtype"]),
-                tuple(entry["shape"]),
-                *(_LENGTH + length + offset for offset in entry["data_offsets"]),
-            )
-            for name, entry in header.items()
-            if name != "__metadata__"
-        }
-    except (AttributeError, KeyError, TypeError) as error:
+        header = json.loads(text)
+        return {name: _read(entry, _LENGTH + length) for name, entry in header.items() if name != "__metadata__"}
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"its header is malformed: {error}") from error
+
+
+def _read(entry: dict[str, Any], start: int) -> Tensor:
+    shape, (first, end) = tuple(entry["shape"]), entry["data_offsets"]
+    for number in (*shape, first, end):
+        if not isinstance(number, int) or number < 0:
+            raise TypeError(f"{number!r} is no size")
+    return Tensor(str(entry["dtype"]), shape, start + first, start + end)

@@ -59,6 +59,7 @@ DEFECTS = {
     "an array": (b"7", "not-an-object", "expected a JSON object, found 7"),
     "another encoding": (b'{"a": "\xe9"}', "invalid-utf8", "not UTF-8 (byte 8 of the line)"),
     "depth without an end": (b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}", "invalid-json", "not valid JSON: "),
+    "a number without an end": (b'{"a": ' + b"7" * 5000 + b"}", "invalid-json", "not valid JSON: "),
 }
 
 
@@ -133,6 +134,11 @@ ARRAYS = {
         b'[{"a": 1},\n' + b"[" * 5000 + b"]" * 5000 + b"]",
         2,
         "not a JSON array: nested too deeply at line 2",
+    ),
+    "a number without an end": (
+        b'[{"a": 1},\n{"a": ' + b"7" * 5000 + b"}]",
+        2,
+        "not a JSON array: a number is too long at line 2",
     ),
     "the end": (b'[{"a": 1}', 2, "not a JSON array: expected a comma or the end of the array at line 1"),
 }

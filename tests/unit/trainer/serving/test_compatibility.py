@@ -15,12 +15,25 @@ LORA = LoraServer(loading="Call", max_rank=16)
 LAYER = "model.layers.0.self_attn.q_proj"
 FITS = {f"base_model.model.{LAYER}.lora_A.weight": [8, 64], f"base_model.model.{LAYER}.lora_B.weight": [32, 8]}
 
+NAME = f"base_model.model.{LAYER}.lora_A.weight"
+SIZED = {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 0]}
+
 
 def write(path: Path, shapes: dict[str, list[int]]) -> None:
     """Writes the header of a safetensors file; nobody reads further."""
     tensors = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
-    header = json.dumps(tensors).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    path.write_bytes(frame(json.dumps(tensors)))
+
+
+def frame(header: str) -> bytes:
+    """Returns a safetensors file that is all header."""
+    return struct.pack("<Q", len(header)) + header.encode()
+
+
+def check(adapter: Path, model: Path) -> None:
+    """Does all that is done with the files of an adapter."""
+    check_settings(adapter)
+    check_layers(adapter, model, LORA)
 
 
 @pytest.fixture
@@ -44,8 +57,7 @@ def adapter(tmp_path: Path) -> Path:
 
 
 def test_one_that_fits_is_taken(model: Path, adapter: Path) -> None:
-    check_settings(adapter)
-    check_layers(adapter, model, LORA)
+    check(adapter, model)
 
 
 def test_layers_of_a_model_with_longer_names_are_found_by_their_number(model: Path, adapter: Path) -> None:
@@ -83,6 +95,40 @@ def test_a_larger_vocabulary_is_refused(model: Path, adapter: Path, vocabulary: 
     (adapter / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
     with pytest.raises(CustomizerError, match="has token 100; the served model ends at 99"):
         check_layers(adapter, model, LORA)
+
+
+@pytest.mark.parametrize("tokenizer", [{}, {"model": None}, {"model": {"vocab": {}}}, {"model": {"vocab": []}}])
+def test_a_tokenizer_without_tokens_has_none_beyond_the_models(model: Path, adapter: Path, tokenizer: Any) -> None:
+    (adapter / "tokenizer.json").write_text(json.dumps(tokenizer))
+    check_layers(adapter, model, LORA)
+
+
+DEEP = "[" * 10_000 + "]" * 10_000
+MALFORMED: dict[str, tuple[str, bytes]] = {
+    "a token without a number": ("tokenizer.json", b'{"added_tokens": [{}]}'),
+    "tokens that are a number": ("tokenizer.json", b'{"added_tokens": 5}'),
+    "a vocabulary of words": ("tokenizer.json", b'{"model": {"vocab": {"a": "b"}}}'),
+    "a vocabulary that is a number": ("tokenizer.json", b'{"model": {"vocab": 5}}'),
+    "a tokenizer that is a list": ("tokenizer.json", b"[]"),
+    "a tokenizer in depth": ("tokenizer.json", DEEP.encode()),
+    "a tokenizer of bytes": ("tokenizer.json", b"\xff\xfe"),
+    "settings that are a list": ("adapter_config.json", b"[]"),
+    "settings in depth": ("adapter_config.json", DEEP.encode()),
+    "weights that are a list": ("adapter_model.safetensors", frame("[]")),
+    "weights in depth": ("adapter_model.safetensors", frame(DEEP)),
+    "a matrix without a shape": ("adapter_model.safetensors", frame('{"a": {"dtype": "F32"}}')),
+    "a shape of words": ("adapter_model.safetensors", frame(json.dumps({NAME: SIZED | {"shape": ["8", "64"]}}))),
+    "a shape below zero": ("adapter_model.safetensors", frame(json.dumps({NAME: SIZED | {"shape": [-8, 64]}}))),
+    "one offset": ("adapter_model.safetensors", frame(json.dumps({NAME: SIZED | {"data_offsets": [0]}}))),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_files_of_others_are_refused_by_name(model: Path, adapter: Path, name: str, content: bytes) -> None:
+    (adapter / name).write_bytes(content)
+    with pytest.raises(CustomizerError, match=name) as refusal:
+        check(adapter, model)
+    assert refusal.value.reason == Reason.ADAPTER_INCOMPATIBLE
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,13 @@ def test_an_answer_holds_the_text_or_matches_the_pattern(expected: Any, passed: 
     assert judge(build(**expected), " Paris.").passed == passed
 
 
+@pytest.mark.parametrize("pattern", ["[", "a{99999999999999999999}", "(" * 5000 + ")" * 5000])
+def test_a_pattern_that_is_none_is_a_failure_that_names_its_field(pattern: str) -> None:
+    report = judge(build(expectedPattern=pattern), "Paris")
+    assert not report.passed
+    assert (report.message or "").startswith("spec.probe.expectedPattern is no regular expression of Python: ")
+
+
 def test_prompts_and_conversations_have_their_endpoints(server: Vllm) -> None:
     assert put_question(server.port, build()).answer == "Paris"
     messages = [{"role": "user", "content": "The capital?"}]
