@@ -147,6 +147,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         _parallel(numGpusPerNode=8, tensorParallelSize=2, dataParallelReplicateSize=8),
         "dataParallelReplicateSize must divide the data-parallel size",
     ),
+    (
+        _parallel(numGpusPerNode=2, dataParallelReplicateSize=2),
+        "dataParallelReplicateSize must divide the data-parallel size and be less, unless it is 1",
+    ),
     (_parallel(numGpusPerNode=8, expertParallelSize=3), "expertParallelSize must divide the data-parallel size"),
     (
         _parallel(numGpusPerNode=8, expertParallelSize=2, tensorParallelSize=2),

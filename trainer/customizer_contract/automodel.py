@@ -178,7 +178,8 @@ class Parallelism(Model):
     expert_parallel_size: int | None = Field(None, ge=1, le=1024)
     """GPUs that share the experts of a mixture of experts. Dense models have none: leave it out, or 1."""
     data_parallel_replicate_size: int = Field(1, ge=1, le=1024)
-    """Copies of the weights that are kept. 1 shards one copy over all data-parallel GPUs, which takes least memory."""
+    """Copies of the weights that are kept, each sharded over two data-parallel GPUs at least. 1 shards one copy over
+    all of them, which takes least memory."""
     sequence_parallel: bool = False
     """Shares the activations between layers over the tensor-parallel GPUs, which saves memory."""
 
@@ -189,9 +190,11 @@ class Parallelism(Model):
             " * contextParallelSize: raise the GPUs, or lower these sizes",
         ),
         CelRule(
-            f"({_GPUS}) % ({_MODEL_PARALLEL} * self.dataParallelReplicateSize) == 0",
-            "dataParallelReplicateSize must divide the data-parallel size, which is numNodes * numGpusPerNode"
-            " / (tensorParallelSize * pipelineParallelSize * contextParallelSize): lower it",
+            # The library keeps shards of a copy, so that there must be two at least.
+            f"self.dataParallelReplicateSize == 1 || (({_GPUS}) % ({_MODEL_PARALLEL} * self.dataParallelReplicateSize)"
+            f" == 0 && ({_GPUS}) > {_MODEL_PARALLEL} * self.dataParallelReplicateSize)",
+            "dataParallelReplicateSize must divide the data-parallel size and be less, unless it is 1; that size is"
+            " numNodes * numGpusPerNode / (tensorParallelSize * pipelineParallelSize * contextParallelSize): lower it",
         ),
         CelRule(
             "!has(self.expertParallelSize)"
