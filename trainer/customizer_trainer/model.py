@@ -1,6 +1,7 @@
 """What a model's configuration says, and its tokenizer."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ from customizer_contract.model_config import find_text_config, parse_dtype, pars
 from customizer_contract.shape import Dtype, ModelShape
 from customizer_trainer.datasets.formats import Format
 from customizer_trainer.datasets.tokenizing import Tokenizer
-from customizer_trainer.storage.model_files import select_weights
+from customizer_trainer.storage.model_files import find_index, select_weights
 from customizer_trainer.storage.tensor_files import read_header
 
 _CONV1D = frozenset({"gpt2", "openai-gpt", "gpt_bigcode", "imagegpt", "clvp"})
@@ -124,6 +125,30 @@ def checkpoint_dtype(folder: Path) -> str:
             first = next(iter(read_header(folder / name).values()), None)
             return _DTYPES.get(first.dtype if first else "", "float32")
     return "float32"
+
+
+def read_tensor_files(folder: Path, files: Collection[str]) -> dict[str, str]:
+    """Returns for each tensor the file that holds it, as the model's index says; nothing where one file holds all.
+
+    `files` are those of the whole model, of which the folder may lack the weights. Raises ModelInvalid when some that
+    the index names are not among them.
+    """
+    name = find_index(files)
+    if name is None:
+        return {}
+    try:
+        found = json.loads((folder / name).read_text())["weight_map"]
+        tensors = {str(tensor): str(file) for tensor, file in found.items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise CustomizerError(Reason.MODEL_INVALID, f"{name} cannot be read: {error}.", file=name) from error
+    named = set(tensors.values())
+    if missing := sorted(named.difference(files)):
+        raise CustomizerError(
+            Reason.MODEL_INVALID,
+            f"Of {len(named)} files of weights that {name} names, {len(missing)} are not there: {missing[0]} first.",
+            file=missing[0],
+        )
+    return tensors
 
 
 def is_known_to_transformers(architecture: str) -> bool:

@@ -19,6 +19,7 @@ from customizer_trainer.model import (
     find_context_length,
     load_tokenizer,
     parse_config,
+    read_tensor_files,
 )
 from customizer_trainer.storage.folder import Folder
 from customizer_trainer.workspace import Workspace
@@ -145,6 +146,31 @@ def test_without_a_word_in_the_configuration_the_weights_tell_their_type(tmp_pat
     assert checkpoint_dtype(tmp_path) == "bfloat16"
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "dtype": "float32"}))
     assert checkpoint_dtype(tmp_path) == "float32"
+
+
+SHARDS = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
+
+
+def test_files_of_weights_that_are_missing_are_found_by_their_index(tmp_path: Path) -> None:
+    job = build_job(artifactUri=f"file://{tmp_path}/out", model={"source": {"kind": "local", "path": str(tmp_path)}})
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": SHARDS}))
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    with pytest.raises(CustomizerError, match=r"Of 2 files of weights .*, 1 are not there: model-00002-of-0") as raised:
+        preflight.run(job, Workspace(tmp_path / "workspace"))
+    assert (raised.value.reason, raised.value.file) == (Reason.MODEL_INVALID, SHARDS["b.weight"])
+    index.write_text('{"weight_map": [')
+    with pytest.raises(CustomizerError, match=r"index\.json cannot be read") as raised:
+        preflight.run(job, Workspace(tmp_path / "workspace"))
+    assert raised.value.reason is Reason.MODEL_INVALID
+
+
+def test_an_index_counts_only_where_the_weights_are_in_several_files(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": SHARDS}))
+    assert read_tensor_files(tmp_path, [*SHARDS.values(), "model.safetensors.index.json"]) == SHARDS
+    assert read_tensor_files(tmp_path, ["model.safetensors", "model.safetensors.index.json"]) == {}
+    assert read_tensor_files(tmp_path, ["pytorch_model.bin"]) == {}
 
 
 def test_chat_data_need_a_chat_template(tokenizer_folder: Path, tmp_path: Path) -> None:

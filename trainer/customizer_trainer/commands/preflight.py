@@ -17,7 +17,7 @@ from customizer_trainer.datasets.page import render_page
 from customizer_trainer.datasets.problems import InvalidRecordsError
 from customizer_trainer.datasets.report import Report, build_report
 from customizer_trainer.inputs import fetch_job_data, measure_fetched, prepare_job_data
-from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config
+from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config, read_tensor_files
 from customizer_trainer.model_checks import check_architecture, check_memory, check_model
 from customizer_trainer.publishing import find_owner
 from customizer_trainer.storage.model_files import select_weights
@@ -41,6 +41,7 @@ def run(job: Job, workspace: Workspace) -> Result:
     check_output(job, present, manifest, trained=bool(CheckpointStore(output, job).list_complete()))
     settings = fetch_model_settings(job.model, s3, workspace.model)
     files = list_model(job.model, s3)
+    read_tensor_files(settings, files)
     config = read_config(settings)
     check_model(job, config, select_weights(files))
     check_architecture(job.model, config, partial(_knows, job))
@@ -73,7 +74,7 @@ def run(job: Job, workspace: Workspace) -> Result:
 def _check_teacher(job: Job, teacher: ModelInput, model: Path, s3: S3, folder: Path) -> Path:
     """Brings configuration and tokenizer of the teacher, and checks them against the model's; returns their folder."""
     settings = fetch_model_settings(teacher, s3, folder)
-    list_model(teacher, s3)
+    read_tensor_files(settings, list_model(teacher, s3))
     config = read_config(settings)
     check_architecture(teacher, config, partial(_knows, job), field="automodel.training.teacherModel")
     check_teacher(job, read_config(model), config)

@@ -16,6 +16,8 @@ _SETTINGS = (
     "sentencepiece*.model",
     "chat_template*",
 )
+_INDEXES = {"model.safetensors.index.json": "model.safetensors", "pytorch_model.bin.index.json": "pytorch_model.bin"}
+"""Which file holds which tensor, where they are several; and the one in which they would all be."""
 _SAFETENSORS = ("model*.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
@@ -29,6 +31,18 @@ def select_settings(paths: Iterable[str], *, code: bool) -> list[str]:
     """Picks configuration and tokenizer, and with `code` the Python files that `trustRemoteCode` lets run."""
     patterns = (*_SETTINGS, "*.py") if code else _SETTINGS
     return _pick(paths, patterns)
+
+
+def select_outline(paths: Iterable[str], *, code: bool) -> list[str]:
+    """Picks all but the weights themselves: configuration, tokenizer, and which file holds which tensor."""
+    candidates = list(paths)
+    return sorted({*select_settings(candidates, code=code), *_pick(candidates, tuple(_INDEXES))})
+
+
+def find_index(files: Iterable[str]) -> str | None:
+    """Returns the name of the file that says which of a model's files holds which tensor; None if one holds all."""
+    names = set(select_weights(files))
+    return next((index for index, whole in _INDEXES.items() if index in names and whole not in names), None)
 
 
 def select_weights(paths: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import ModelInput
 from customizer_contract.sources import HuggingFaceSource, LocalSource, S3Source, Source, VolumeSource, display
 from customizer_trainer.storage import hub
-from customizer_trainer.storage.model_files import select_model, select_settings, select_weights
+from customizer_trainer.storage.model_files import select_model, select_outline, select_weights
 from customizer_trainer.storage.s3 import S3
 
 Select = Callable[[Iterable[str]], Iterable[str]]
@@ -23,8 +23,8 @@ def fetch_model(model: ModelInput, s3: S3, folder: Path) -> Path:
 
 
 def fetch_model_settings(model: ModelInput, s3: S3, folder: Path) -> Path:
-    """Brings configuration and tokenizer, not the weights; returns the folder that holds them."""
-    return _fetch_model(model.source, s3, folder, partial(select_settings, code=model.trust_remote_code))
+    """Brings all but the weights: configuration, tokenizer, their index; returns the folder that holds them."""
+    return _fetch_model(model.source, s3, folder, partial(select_outline, code=model.trust_remote_code))
 
 
 def fetch_data(source: Source, s3: S3, folder: Path, select: Select) -> Path:

@@ -21,6 +21,8 @@ _SIGNS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
         Reason.CHECKPOINT_MISMATCH,
         ("size mismatch", "shape mismatch", "missing key(s) in state_dict", "missing key in checkpoint"),
     ),
+    # A file of weights that was cut off.
+    (Reason.MODEL_INVALID, ("error while deserializing", "file does not contain tensor")),
     (
         Reason.DEVICE_UNAVAILABLE,
         ("no cuda gpus are available", "cuda driver version is insufficient", "cuda driver initialization failed"),
@@ -47,6 +49,10 @@ _SIGNS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
 """Words of the libraries, in lower case; the first that is found counts."""
 
 
+_KNOWN = frozenset({"CheckpointException", "SafetensorError"})
+"""Exceptions of libraries that speak for themselves, beside the builtin ones."""
+
+
 def classify(error: BaseException) -> tuple[Reason, str]:
     """Returns the reason and the last line that a person would read."""
     message = f"{type(error).__name__}: {error}"
@@ -60,7 +66,7 @@ def classify(error: BaseException) -> tuple[Reason, str]:
         return Reason.DISK_FULL, message
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return Reason.OUT_OF_MEMORY, message
-    if isinstance(error, (RuntimeError, OSError, IndexError)) or type(error).__name__ == "CheckpointException":
+    if isinstance(error, (RuntimeError, OSError, IndexError)) or type(error).__name__ in _KNOWN:
         text = str(error).lower()
         for reason, signs in _SIGNS:
             if any(sign in text for sign in signs):

@@ -5,7 +5,7 @@ import pytest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.storage.digest import combined_digest, model_digest
 from customizer_trainer.storage.downloads import DownloadIndex
-from customizer_trainer.storage.model_files import select_model, select_settings
+from customizer_trainer.storage.model_files import select_model, select_outline, select_settings
 
 REPOSITORY = [
     ".gitattributes",
@@ -45,6 +45,19 @@ def test_a_model_is_its_settings_and_its_weights_once() -> None:
 
 def test_pickles_are_taken_only_where_nothing_safer_is() -> None:
     assert select_model(["config.json", "pytorch_model.bin"], code=False) == ["config.json", "pytorch_model.bin"]
+
+
+def test_all_but_the_weights_is_enough_for_looking_at_a_model() -> None:
+    assert select_outline(REPOSITORY, code=False) == [
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+    ]
 
 
 @pytest.mark.parametrize(("code", "expected"), [(False, False), (True, True)])

@@ -1,6 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.training.events import Ended, Failed
@@ -114,6 +118,10 @@ FAILURES: dict[str, tuple[Exception, Reason]] = {
     "the disk": (OSError(28, "No space left on device"), Reason.DISK_FULL),
     "the disk, as torch says it": (RuntimeError("PytorchStreamWriter failed writing file data/0"), Reason.DISK_FULL),
     "the disk, as C++ says it": (RuntimeError("basic_ios::clear: iostream error"), Reason.DISK_FULL),
+    "the disk, as safetensors says it": (
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        Reason.DISK_FULL,
+    ),
     "gloo": (RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [::1]:1"), Reason.PEER_LOST),
     "NCCL": (RuntimeError("NCCL communicator was aborted on rank 1"), Reason.PEER_LOST),
     "anything else": (ValueError("NCCL is a fine word"), Reason.CRASHED),
@@ -123,3 +131,13 @@ FAILURES: dict[str, tuple[Exception, Reason]] = {
 @pytest.mark.parametrize(("error", "reason"), FAILURES.values(), ids=FAILURES.keys())
 def test_exceptions_are_of_the_catalogue(error: Exception, reason: Reason) -> None:
     assert classify(error)[0] is reason
+
+
+def test_weights_that_were_cut_off_are_the_model_s_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"a": np.zeros(1000, np.float32)}, path)
+    for size in (2000, 20, 4):
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(SafetensorError) as raised:
+            safe_open(path, "np")
+        assert classify(raised.value)[0] is Reason.MODEL_INVALID, raised.value
