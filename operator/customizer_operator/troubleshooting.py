@@ -38,6 +38,7 @@ _OFTEN = (
     ConditionReason.TRAINING_OPERATOR_MISSING,
     Reason.DATASET_INVALID,
     Reason.OUTPUT_EXISTS,
+    Reason.INPUTS_CHANGED,
     Reason.OUT_OF_MEMORY,
     Reason.GPU_OUT_OF_MEMORY,
     ConditionReason.MAX_ATTEMPTS_REACHED,

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     TRAINING_DIVERGED = "TrainingDiverged"
     PREEMPTED = "Preempted"
     CHECKPOINT_MISMATCH = "CheckpointMismatch"
+    INPUTS_CHANGED = "InputsChanged"
     RESULT_MISMATCH = "ResultMismatch"
     RENDEZVOUS_TIMEOUT = "RendezvousTimeout"
     COLLECTIVE_TIMEOUT = "CollectiveTimeout"
@@ -244,6 +245,13 @@ CATALOGUE: dict[Reason, Entry] = {
     Reason.CHECKPOINT_MISMATCH: Entry(
         "The checkpoint or the model's weights do not fit the model that the configuration describes.",
         "Upload weights and config.json of the same model; a checkpoint of this job is of another release: start anew.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.INPUTS_CHANGED: Entry(
+        "Data or model were changed while the job ran: a pod has fetched others than the job began with.",
+        "Put back what was there, or create the job anew; name a revision of a repository, and write changed data to"
+        " another address.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

@@ -24,6 +24,8 @@ class ModelInput(Model):
     """Whether Python code that comes with the model may run."""
 
 
+PREFLIGHT_FILE = "preflight.json"
+"""Below a job's `work_uri`: the report of preflight."""
 HELD_OUT_FILE = "held-out.jsonl"
 """Below a job's `work_uri`: validation records as they were written, for asking a served model."""
 

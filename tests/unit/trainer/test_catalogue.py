@@ -46,6 +46,9 @@ PROVOKED = {
     ),
     Reason.TRAINING_DIVERGED: "train/test_training.py::test_a_loss_that_is_not_finite_ends_the_attempt_for_good",
     Reason.CHECKPOINT_MISMATCH: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
+    Reason.INPUTS_CHANGED: (
+        "unit/trainer/test_pinning.py::test_what_was_changed_since_another_pod_fetched_it_is_refused"
+    ),
     Reason.RESULT_MISMATCH: "unit/trainer/test_reloading.py::test_a_result_is_refused_with",
     Reason.RENDEZVOUS_TIMEOUT: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",
     Reason.COLLECTIVE_TIMEOUT: "train/test_failures.py::test_a_failure_of_torch_is_of_the_catalogue",

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.job import Job
+from customizer_contract.job import Job, ModelInput
 from customizer_contract.result import DatasetFacts, Result
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
 from customizer_trainer.inputs import fetch_job_data, prepare_job_data
+from customizer_trainer.pinning import Inputs, pin_inputs
+from customizer_trainer.storage.digest import folder_digest
+from customizer_trainer.storage.model_files import select_model
 from customizer_trainer.storage.output import open_output
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_model
@@ -41,15 +44,28 @@ class Fetched(Model):
 
 
 def run(job: Job, workspace: Workspace) -> Result:
-    """Fills the workspace and says where everything is in `fetched.json`."""
+    """Fills the workspace and says where everything is in `fetched.json`.
+
+    Raises InputsChanged when what it has got differs from what preflight, other pods or earlier attempts had.
+    """
     s3 = S3(job.storage)
     workspace.fetched.unlink(missing_ok=True)
     model = fetch_model(job.model, s3, workspace.model)
     teacher = None if job.teacher is None else fetch_model(job.teacher, s3, workspace.teacher)
     data = fetch_job_data(job, s3, workspace)
     prepared = prepare_job_data(job, data, model, workspace.samples, teacher=teacher, with_tokens=True)
+    output = open_output(job)
+    pin_inputs(
+        output,
+        job,
+        Inputs(
+            dataset=prepared.facts.digest,
+            model=_digest(job.model, model),
+            teacher=_digest(job.teacher, teacher) if job.teacher and teacher else None,
+        ),
+    )
     damaged: list[Checkpoint] = []
-    found = CheckpointStore(open_output(job), job).download_newest(workspace.resume, damaged.append)
+    found = CheckpointStore(output, job).download_newest(workspace.resume, damaged.append)
     resume = None
     if found is not None:
         checkpoint, folder = found
@@ -66,6 +82,11 @@ def run(job: Job, workspace: Workspace) -> Result:
     )
     workspace.fetched.write_text(fetched.to_json())
     return Result(command="fetch", dataset=prepared.facts, warnings=prepared.warnings)
+
+
+def _digest(model: ModelInput, folder: Path) -> str:
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    return folder_digest(folder, select_model(names, code=model.trust_remote_code))
 
 
 def read_fetched(job: Job, workspace: Workspace) -> Fetched:

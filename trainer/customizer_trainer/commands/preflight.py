@@ -6,7 +6,7 @@ from pathlib import Path
 
 from customizer_contract.artifact import MANIFEST_FILE
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.job import HELD_OUT_FILE, Job, ModelInput
+from customizer_contract.job import HELD_OUT_FILE, PREFLIGHT_FILE, Job, ModelInput
 from customizer_contract.packing import PackedTraining
 from customizer_contract.result import ModelFacts, Result
 from customizer_contract.steps import count_steps, count_warmup
@@ -30,7 +30,7 @@ from customizer_trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE, PAGE_FILE = "preflight.json", "preflight.html"
+PAGE_FILE = "preflight.html"
 
 
 def run(job: Job, workspace: Workspace) -> Result:
@@ -49,7 +49,7 @@ def run(job: Job, workspace: Workspace) -> Result:
     teacher_config = None if teacher is None else read_config(teacher)
     fetched = [files] if job.teacher is None else [files, list_model(job.teacher, s3)]
     facts = describe_model(config, sum(size for each in fetched for size in each.values()), teacher_config)
-    report_uri = join(job.work_uri, REPORT_FILE)
+    report_uri = join(job.work_uri, PREFLIGHT_FILE)
     data = fetch_job_data(job, s3, workspace)
     try:
         prepared = prepare_job_data(job, data, settings, workspace.samples, teacher=teacher, with_tokens=False)
@@ -91,7 +91,7 @@ def _knows(job: Job, architecture: str) -> bool:
 
 def put_report(job: Job, output: Store, report: Report) -> None:
     """Stores the report, for programs and for people."""
-    output.put(join(job.work_uri, REPORT_FILE), report.to_json().encode())
+    output.put(join(job.work_uri, PREFLIGHT_FILE), report.to_json().encode())
     page = render_page(report, f"Preflight of {job.namespace}/{job.name}")
     output.put(join(job.work_uri, PAGE_FILE), page.encode())
 

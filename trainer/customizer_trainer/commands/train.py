@@ -28,6 +28,7 @@ from customizer_trainer.checkpoints import Checkpoint, CheckpointStore, bring_fi
 from customizer_trainer.commands.fetch import Fetched, read_fetched
 from customizer_trainer.model import checkpoint_dtype
 from customizer_trainer.outcome import CommandFailedError, problem_of
+from customizer_trainer.pinning import agree_on_start
 from customizer_trainer.publishing import (
     Made,
     build_manifest,
@@ -114,6 +115,10 @@ def run(
     try:
         # Told to stop while it publishes, it goes on as long as it is let: the next attempt would do the same.
         with stop_signal() as stop:
+            if outline.nodes > 1:
+                start = attempt.fetched.resume.checkpoint if attempt.fetched.resume else None
+                agree = partial(agree_on_start, output, job, number, place.node, start)
+                patiently(agree, "agree on where to go on from", stop.wait)
             if place.node == 0:
                 for damaged in attempt.fetched.damaged:
                     # It would count as newer than all that this attempt saves, and drive them out.

@@ -1,9 +1,11 @@
 """The Hugging Face hub."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -24,15 +26,15 @@ from huggingface_hub.hf_api import RepoFile
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import HuggingFaceSource, display
 
+_COMMIT = re.compile("[0-9a-f]{40}")
 _DENIED = frozenset({401, 403})
 
 
 def list_files(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> dict[str, int]:
     """Lists the files of a repository, with their bytes."""
     with _errors(source, missing):
-        tree = HfApi(token=_token()).list_repo_tree(
-            source.repo, recursive=True, revision=source.revision, repo_type=kind
-        )
+        commit = _resolve(source.repo, source.revision, kind)
+        tree = HfApi(token=_token()).list_repo_tree(source.repo, recursive=True, revision=commit, repo_type=kind)
         return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
 
 
@@ -79,13 +81,21 @@ def download(
     with _errors(source, missing):
         snapshot_download(
             source.repo,
-            revision=source.revision,
+            revision=_resolve(source.repo, source.revision, kind),
             repo_type=kind,
             local_dir=folder,
             allow_patterns=chosen,
             token=_token(),
         )
     return [folder / path for path in chosen]
+
+
+@cache
+def _resolve(repo: str, revision: str, kind: Literal["model", "dataset"]) -> str:
+    """Returns the commit that a branch names now: asked once, so that one process never sees two of them."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    return str(HfApi(token=_token()).repo_info(repo, revision=revision, repo_type=kind).sha)
 
 
 def _token() -> str | None:

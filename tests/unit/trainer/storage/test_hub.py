@@ -1,3 +1,4 @@
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoFile
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import HuggingFaceSource, S3Source
@@ -17,6 +19,12 @@ from customizer_trainer.storage import hub
 from customizer_trainer.storage.sources import parse_address
 
 SOURCE = HuggingFaceSource(repo="org/name", revision="v1")
+COMMIT = "0" * 40
+
+
+@pytest.fixture(autouse=True)
+def no_commit_is_known() -> None:
+    hub._resolve.cache_clear()
 
 
 def answer(status: int) -> httpx.Response:
@@ -42,7 +50,7 @@ def test_the_hub_s_failures_are_of_the_catalogue(
         def __init__(self, token: str | None) -> None:
             pass
 
-        def list_repo_tree(self, *_: object, **__: object) -> list[str]:
+        def repo_info(self, *_: object, **__: object) -> object:
             raise failure
 
     monkeypatch.setattr(hub, "HfApi", Api)
@@ -57,7 +65,21 @@ def test_only_the_selected_files_are_downloaded_with_the_token_of_the_environmen
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setenv("HF_TOKEN", "secret")
-    monkeypatch.setattr(hub, "list_files", lambda *_, **__: {"config.json": 1, "README.md": 1})
+    listed: list[str] = []
+    commits = iter([COMMIT, "1" * 40])
+
+    class Api:
+        def __init__(self, token: str | None) -> None:
+            pass
+
+        def repo_info(self, repo: str, *, revision: str, repo_type: str) -> Namespace:
+            return Namespace(sha=next(commits))
+
+        def list_repo_tree(self, repo: str, *, revision: str, **_: object) -> list[RepoFile]:
+            listed.append(revision)
+            return [RepoFile(path=name, size=1, oid="o") for name in ("config.json", "README.md")]
+
+    monkeypatch.setattr(hub, "HfApi", Api)
     monkeypatch.setattr(hub, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
     paths = hub.download(
         SOURCE, tmp_path, kind="model", missing=Reason.MODEL_NOT_FOUND, select=lambda paths: [*paths][:1]
@@ -65,12 +87,13 @@ def test_only_the_selected_files_are_downloaded_with_the_token_of_the_environmen
     assert paths == [tmp_path / "config.json"]
     assert asked == {
         "repo": "org/name",
-        "revision": "v1",
+        "revision": COMMIT,
         "repo_type": "model",
         "local_dir": tmp_path,
         "allow_patterns": ["config.json"],
         "token": "secret",
     }
+    assert listed == [COMMIT], "a branch that moves on meanwhile does not mix two commits"
 
 
 def test_nothing_to_select_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
