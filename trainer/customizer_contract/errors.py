@@ -29,6 +29,7 @@ class Reason(StrEnum):
     TOKENIZER_INVALID = "TokenizerInvalid"
     CHAT_TEMPLATE_MISSING = "ChatTemplateMissing"
     TEACHER_UNFIT = "TeacherUnfit"
+    LORA_UNFIT = "LoraUnfit"
     SEQUENCE_TOO_LONG = "SequenceTooLong"
     PARALLELISM_INVALID = "ParallelismInvalid"
     MEMORY_INSUFFICIENT = "MemoryInsufficient"
@@ -130,6 +131,12 @@ CATALOGUE: dict[Reason, Entry] = {
     Reason.TEACHER_UNFIT: Entry(
         "The teacher of a distillation does not speak the model's tokens, or cannot take its samples.",
         "Use a teacher of the model's own family, with the same tokenizer and vocab_size.",
+        ExitCode.BAD_INPUT,
+        retryable=False,
+    ),
+    Reason.LORA_UNFIT: Entry(
+        "The model has no layers of which training.lora would adapt any, or not those that it names.",
+        "Correct targetModules, excludeModules or the numbers of layers below training.lora by the model's own names.",
         ExitCode.BAD_INPUT,
         retryable=False,
     ),

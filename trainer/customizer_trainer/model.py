@@ -43,13 +43,18 @@ class ModelConfig:
 
 def read_config(folder: Path) -> ModelConfig:
     """Reads `config.json`. Raises ModelInvalid when it names no architecture that generates text."""
+    return parse_config(read_document(folder))
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """Reads `config.json` as it is. Raises ModelInvalid when it is no JSON object."""
     try:
         document = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise _invalid(f"config.json cannot be read: {error}.") from error
     if not isinstance(document, dict):
         raise _invalid("config.json is not a JSON object.")
-    return parse_config(document)
+    return document
 
 
 def parse_config(document: dict[str, Any]) -> ModelConfig:

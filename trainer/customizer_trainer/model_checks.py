@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from customizer_contract.automodel import Automodel
 from customizer_contract.errors import CustomizerError, Reason
@@ -10,6 +11,7 @@ from customizer_contract.job import Job, ModelInput
 from customizer_contract.memory import estimate_memory
 from customizer_contract.result import DatasetFacts
 from customizer_contract.shape import ModelShape
+from customizer_trainer.backends.unsloth.rope import complete_rope
 from customizer_trainer.model import ModelConfig, check_lora
 
 _GIB = 2**30
@@ -25,6 +27,13 @@ def check_model(job: Job, config: ModelConfig, weights: Sequence[str] = ()) -> N
         _check_merge(job.automodel, config, weights)
     if job.automodel is not None and config.shape is not None:
         check_mesh(job.automodel, config.shape)
+
+
+def check_rope(job: Job, document: dict[str, Any]) -> None:
+    """Raises ModelInvalid when positions of the model, of which this is `config.json`, cannot be scaled as asked."""
+    if job.unsloth is not None and job.unsloth.model.rope_scaling is not None:
+        # The other kinds are refused for the same reasons, and read more, which the file may leave to the library.
+        complete_rope(document, {"rope_type": "linear"})
 
 
 def check_architecture(

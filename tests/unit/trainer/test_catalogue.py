@@ -22,6 +22,7 @@ PROVOKED = {
     Reason.TOKENIZER_INVALID: "unit/trainer/test_model.py::test_a_broken_tokenizer_is_refused",
     Reason.CHAT_TEMPLATE_MISSING: "unit/trainer/test_model.py::test_chat_data_need_a_chat_template",
     Reason.TEACHER_UNFIT: "unit/trainer/test_teacher_checks.py::test_a_teacher_is_refused_whose",
+    Reason.LORA_UNFIT: "unit/trainer/test_lora_checks.py::test_an_adapter_that_the_model_cannot_take_is_refused",
     Reason.SEQUENCE_TOO_LONG: "unit/trainer/test_model_checks.py::test_a_model_cannot_be_trained_with",
     Reason.PARALLELISM_INVALID: "unit/trainer/test_model_checks.py::test_a_model_cannot_be_trained_with",
     Reason.MEMORY_INSUFFICIENT: (

@@ -17,8 +17,15 @@ from customizer_trainer.datasets.page import render_page
 from customizer_trainer.datasets.problems import InvalidRecordsError
 from customizer_trainer.datasets.report import Report, build_report
 from customizer_trainer.inputs import fetch_job_data, measure_fetched, prepare_job_data
-from customizer_trainer.model import ModelConfig, is_known_to_transformers, read_config, read_tensor_files
-from customizer_trainer.model_checks import check_architecture, check_memory, check_model
+from customizer_trainer.lora_checks import check_lora_layers
+from customizer_trainer.model import (
+    ModelConfig,
+    is_known_to_transformers,
+    read_config,
+    read_document,
+    read_tensor_files,
+)
+from customizer_trainer.model_checks import check_architecture, check_memory, check_model, check_rope
 from customizer_trainer.publishing import find_owner
 from customizer_trainer.storage.model_files import select_weights
 from customizer_trainer.storage.output import open_output
@@ -41,9 +48,11 @@ def run(job: Job, workspace: Workspace) -> Result:
     check_output(job, present, manifest, trained=bool(CheckpointStore(output, job).list_complete()))
     settings = fetch_model_settings(job.model, s3, workspace.model)
     files = list_model(job.model, s3)
-    read_tensor_files(settings, files)
+    tensors = read_tensor_files(settings, files)
     config = read_config(settings)
     check_model(job, config, select_weights(files))
+    check_lora_layers(job, config, tensors)
+    check_rope(job, read_document(settings))
     check_architecture(job.model, config, partial(_knows, job))
     teacher = None if job.teacher is None else _check_teacher(job, job.teacher, settings, s3, workspace.teacher)
     teacher_config = None if teacher is None else read_config(teacher)

@@ -49,6 +49,12 @@ _SIGNS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
 """Words of the libraries, in lower case; the first that is found counts."""
 
 
+_NOTHING_TO_ADAPT = (
+    "optimizer received no trainable parameters",
+    "optimizer got an empty parameter list",
+    "doesn't have any parameters that require a gradient",
+)
+"""What is said where an adapter has found no layer: all weights would always be some."""
 _KNOWN = frozenset({"CheckpointException", "SafetensorError"})
 """Exceptions of libraries that speak for themselves, beside the builtin ones."""
 
@@ -66,6 +72,8 @@ def classify(error: BaseException) -> tuple[Reason, str]:
         return Reason.DISK_FULL, message
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return Reason.OUT_OF_MEMORY, message
+    if type(error).__name__ == "NoMatchingPeftModuleError" or any(sign in str(error) for sign in _NOTHING_TO_ADAPT):
+        return Reason.LORA_UNFIT, message
     if isinstance(error, (RuntimeError, OSError, IndexError)) or type(error).__name__ in _KNOWN:
         text = str(error).lower()
         for reason, signs in _SIGNS:

@@ -84,6 +84,10 @@ class OutOfMemoryError(RuntimeError):
     """As torch names it."""
 
 
+class NoMatchingPeftModuleError(ValueError):
+    """As PEFT names it."""
+
+
 FAILURES: dict[str, tuple[Exception, Reason]] = {
     "of the catalogue": (CustomizerError(Reason.TRAINING_DIVERGED, "nan"), Reason.TRAINING_DIVERGED),
     "the GPU's memory": (OutOfMemoryError("CUDA out of memory"), Reason.GPU_OUT_OF_MEMORY),
@@ -97,6 +101,14 @@ FAILURES: dict[str, tuple[Exception, Reason]] = {
     "a token that the model does not know, as CUDA says it": (
         RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"),
         Reason.TOKENIZER_INVALID,
+    ),
+    "an adapter that finds no layer, by PEFT": (
+        NoMatchingPeftModuleError("Target modules {'W_pack'} not found in the base model."),
+        Reason.LORA_UNFIT,
+    ),
+    "an adapter that finds no layer, by Automodel": (
+        ValueError("optimizer received no trainable parameters"),
+        Reason.LORA_UNFIT,
     ),
     "nodes that did not come": (
         RuntimeError("Timed out after 1800 seconds waiting for clients. 1/2 clients joined."),
