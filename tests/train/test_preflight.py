@@ -60,6 +60,24 @@ def test_a_broken_record_is_named_by_file_line_and_field(storage: Storage, tmp_p
     assert report["problemCounts"] == {"missing-field": 1}
 
 
+def test_data_that_are_replaced_while_a_job_runs_are_not_trained(storage: Storage, tmp_path: Path) -> None:
+    def upload(answer: str) -> None:
+        lines = [json.dumps({"prompt": f"What is {number}?", "completion": answer}) for number in range(20)]
+        client(storage).put_object(Bucket="tests", Key="data/replaced/a.jsonl", Body="\n".join(lines).encode())
+
+    upload(" A number.")
+    job = build_job(storage, "replaced", data="s3://tests/data/replaced", training={"maxSeqLength": 64})
+    assert preflight(job, storage, tmp_path / "preflight").code == 0
+    outcome = Pod(tmp_path / "first", job, storage).run("fetch")
+    assert outcome.code == 0, outcome.log
+    upload(" Another one.")
+    outcome = Pod(tmp_path / "second", job, storage).run("fetch")
+    assert outcome.code == 65, outcome.log
+    assert outcome.result.error is not None
+    assert outcome.result.error.reason is Reason.INPUTS_CHANGED
+    assert "The dataset (sha256 " in outcome.result.error.message
+
+
 def job(storage: Storage, /, **changes: object) -> Job:
     return build_job(storage, "wrong", data="s3://tests/data/pairs", training={"maxSeqLength": 64}).model_copy(
         update=changes
