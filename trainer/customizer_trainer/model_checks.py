@@ -11,7 +11,7 @@ from customizer_contract.job import Job, ModelInput
 from customizer_contract.memory import estimate_memory
 from customizer_contract.result import DatasetFacts
 from customizer_contract.shape import ModelShape
-from customizer_trainer.backends.unsloth.rope import complete_rope
+from customizer_trainer.backends.rope import complete_rope
 from customizer_trainer.model import ModelConfig, check_lora
 
 _GIB = 2**30
@@ -31,9 +31,10 @@ def check_model(job: Job, config: ModelConfig, weights: Sequence[str] = ()) -> N
 
 def check_rope(job: Job, document: dict[str, Any]) -> None:
     """Raises ModelInvalid when positions of the model, of which this is `config.json`, cannot be scaled as asked."""
-    if job.unsloth is not None and job.unsloth.model.rope_scaling is not None:
+    asked = None if job.unsloth is None else job.unsloth.model.rope_scaling
+    if asked is not None:
         # The other kinds are refused for the same reasons, and read more, which the file may leave to the library.
-        complete_rope(document, {"rope_type": "linear"})
+        complete_rope(document, asked.model_copy(update={"rope_type": "linear"}))
 
 
 def check_architecture(
