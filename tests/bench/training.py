@@ -35,6 +35,7 @@ from tests.train.storage_server import StorageServer
 BATCH, MICRO_BATCH = 8, 4
 WARM_UP, TURNS, TURN_STEPS = 3, 3, 6
 CHECKPOINTS = 2
+PARTS = ("automodel", "unsloth", "packing")
 _POLL_SECONDS = 0.1
 _LIMIT_SECONDS = 300.0
 """How long a turn may take; the first one has the start in it."""
@@ -201,7 +202,7 @@ def write_records(path: Path, lengths: Callable[[random.Random], int], count: in
             stream.write(json.dumps({"prompt": " ".join(words[:-4]), "completion": " " + " ".join(words[-4:])}) + "\n")
 
 
-def report(model: Path) -> None:
+def report(model: Path, *parts: str) -> None:
     """Prints tokens a second of both backends against their own command lines, checkpoints, and what packing gains."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -214,9 +215,11 @@ def report(model: Path) -> None:
             write_records(data, lambda _: 48)
             print(f"\nTraining an adapter of {model.name} on a CPU, {BATCH} samples a step, a checkpoint each minute")
             print(f"{'':<12}{'ours tokens/s':>15}{'own tokens/s':>15}{'ratio':>8}{'checkpoints':>14}", flush=True)
-            for backend in ("automodel", "unsloth"):
-                _bench_backend(backend, model, data, folder / backend, server.storage)
-            _bench_packing(model, folder, server.storage)
+            for part in parts or PARTS:
+                if part == "packing":
+                    _bench_packing(model, folder, server.storage)
+                else:
+                    _bench_backend(part, model, data, folder / part, server.storage)
         finally:
             server.stop()
 
@@ -314,4 +317,4 @@ def _own_automodel(recipe: dict[str, Any], data: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    report(Path(sys.argv[1]))
+    report(Path(sys.argv[1]), *sys.argv[2:])
