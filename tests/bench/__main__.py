@@ -9,10 +9,10 @@ from tests.bench import placement, preflight, training, transfer
 from tests.bench.processes import run_measured
 
 
-def bench_preflight(model: Path, megabytes: int) -> None:
-    """Prints throughput and peak memory of each way, and of preflight over ten times as much: memory stays flat."""
+def bench_preflight(model: Path, megabytes: int, times: int) -> None:
+    """Prints throughput and peak memory of each way, and of preflight over a file so many times as large."""
     print(f"\nReading, checking and encoding {megabytes} MB of prompt/completion records, imports included")
-    print(f"{'':<26}{'MB/s':>8}{'MB/CPU second':>15}{'peak MiB':>10}")
+    print(f"{'':<26}{'MB/s':>8}{'MB/CPU second':>15}{'peak MiB':>10}", flush=True)
     speeds = {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "records.jsonl"
@@ -20,20 +20,16 @@ def bench_preflight(model: Path, megabytes: int) -> None:
         for way in preflight.WAYS:
             speeds[way] = _bench_way(way, way, model, data, megabytes)
         ours, *_, peer = speeds.values()
-        print(f"ratio: {ours / peer:.2f}")
-        piece = data.read_bytes()
-        with data.open("ab") as file:
-            for _ in range(9):
-                file.write(piece)
-        del piece
-        _bench_way("preflight", f"preflight of {10 * megabytes} MB", model, data, 10 * megabytes)
+        print(f"ratio: {ours / peer:.2f}", flush=True)
+        preflight.repeat(data, times)
+        _bench_way("preflight", f"preflight of {times * megabytes} MB", model, data, times * megabytes)
 
 
 def _bench_way(way: str, title: str, model: Path, data: Path, megabytes: int) -> float:
     command = [sys.executable, "-P", "-m", "tests.bench.preflight", way, str(model), str(data)]
     taken = run_measured(command)
     speed = megabytes / taken.seconds
-    print(f"{title:<26}{speed:>8.1f}{megabytes / taken.processor_seconds:>15.1f}{taken.memory:>10.0f}")
+    print(f"{title:<26}{speed:>8.1f}{megabytes / taken.processor_seconds:>15.1f}{taken.memory:>10.0f}", flush=True)
     return speed
 
 
@@ -42,8 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path, help="folder that holds the model smollm2")
     parser.add_argument("--megabytes", type=int, default=100, help="size of the generated dataset")
+    parser.add_argument("--times", type=int, default=10, help="how much larger a file is whose memory is measured")
     arguments = parser.parse_args()
-    bench_preflight(arguments.models / "smollm2", arguments.megabytes)
+    bench_preflight(arguments.models / "smollm2", arguments.megabytes, arguments.times)
     transfer.report()
     placement.report()
     training.report(arguments.models / "smollm2")

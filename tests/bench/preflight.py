@@ -33,6 +33,14 @@ def write_records(path: Path, megabytes: int) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+def repeat(path: Path, times: int) -> None:
+    """Makes a file so many times as large. Of each record's copies, every one has a prompt of its own."""
+    piece = path.read_bytes()
+    with path.open("ab") as file:
+        for number in range(1, times):
+            file.write(piece.replace(b'{"prompt": "', b'{"prompt": "%d ' % number))
+
+
 def ours(model: Path, data: Path, folder: Path) -> None:
     """Checks and counts all records as preflight does, duplicates, packing and all."""
     _prepare(model, data, folder, with_tokens=False)
