@@ -34,7 +34,7 @@ from tests.train.storage_server import StorageServer
 
 BATCH, MICRO_BATCH = 8, 4
 WARM_UP, TURNS, TURN_STEPS = 3, 3, 6
-CHECKPOINTS = 2
+CHECKPOINTS = 1
 PARTS = ("automodel", "unsloth", "packing")
 _POLL_SECONDS = 0.1
 _LIMIT_SECONDS = 300.0
