@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.bench import placement, preflight, training, transfer
 from tests.bench.processes import run_measured
+from tests.cluster.environments import make
 
 
 def bench_preflight(model: Path, megabytes: int, times: int) -> None:
@@ -19,14 +20,15 @@ def bench_preflight(model: Path, megabytes: int, times: int) -> None:
         preflight.write_records(data, megabytes)
         for way in preflight.WAYS:
             speeds[way] = _bench_way(way, way, model, data, megabytes)
-        ours, *_, peer = speeds.values()
-        print(f"ratio: {ours / peer:.2f}", flush=True)
+        print(f"ratio: {speeds['preflight'] / speeds[preflight.PEER]:.2f}", flush=True)
         preflight.repeat(data, times)
         _bench_way("preflight", f"preflight of {times * megabytes} MB", model, data, times * megabytes)
 
 
 def _bench_way(way: str, title: str, model: Path, data: Path, megabytes: int) -> float:
-    command = [sys.executable, "-P", "-m", "tests.bench.preflight", way, str(model), str(data)]
+    # Preflight's image holds no torch, which transformers would import.
+    python = sys.executable if way == preflight.PEER else str(make("dev") / "bin" / "python")
+    command = [python, "-P", "-m", "tests.bench.preflight", way, str(model), str(data)]
     taken = run_measured(command)
     speed = megabytes / taken.seconds
     print(f"{title:<26}{speed:>8.1f}{megabytes / taken.processor_seconds:>15.1f}{taken.memory:>10.0f}", flush=True)

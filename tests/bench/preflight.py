@@ -83,7 +83,8 @@ def datasets_library(model: Path, data: Path, folder: Path) -> None:
     records.map(encode, batched=True, remove_columns=records.column_names)
 
 
-WAYS = {"preflight": ours, "the same, tokens stored": ours_stored, "datasets + tokenizer": datasets_library}
+PEER = "datasets + tokenizer"
+WAYS = {"preflight": ours, "the same, tokens stored": ours_stored, PEER: datasets_library}
 
 
 def main() -> None:
