@@ -1,5 +1,6 @@
 """A command with what it took, its children included."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -52,6 +53,16 @@ def find_tree(process: int) -> list[int]:
     except OSError:  # It has just ended.
         return []
     return [process, *(each for child in children for each in find_tree(int(child)))]
+
+
+def count_processor_seconds(process: int) -> float:
+    """Returns what a process and those that it has started have taken, as long as they run."""
+    total = 0
+    for each in find_tree(process):
+        with contextlib.suppress(OSError):  # It has just ended.
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(process: int) -> float:

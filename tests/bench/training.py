@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from customizer_contract.job import Job
 from customizer_trainer.training.events import EventReader, Saved, Stepped
-from tests.bench.processes import find_tree
+from tests.bench.processes import count_processor_seconds, find_tree
 from tests.cluster.environments import make
 from tests.cluster.settings import REPOSITORY
 from tests.train.conftest import client
@@ -68,6 +68,8 @@ class Course:
     """When a checkpoint was on the disk, and how long training had stood still."""
     uploads: list[float] = field(default_factory=list)
     """When one was complete."""
+    turns: list[tuple[int, float]] = field(default_factory=list)
+    """Steps of each turn, and the processor's seconds that they took."""
     stops: list[float] = field(default_factory=list)
     """When it was made to wait for the other one."""
 
@@ -76,6 +78,10 @@ class Course:
         tokens = self.tokens or [0] * len(self.ends)
         steps = [Step(begin, end, count) for (begin, end), count in zip(pairwise(self.ends), tokens[1:], strict=True)]
         return [step for step in steps[WARM_UP:] if not any(step.begin <= stop < step.end for stop in self.stops)]
+
+    def processor_seconds(self) -> float:
+        """Returns the processor's seconds of a step, the first turn left out: what else runs here hardly counts."""
+        return sum(seconds for _, seconds in self.turns[1:]) / sum(steps for steps, _ in self.turns[1:])
 
     def quiet(self) -> list[float]:
         """Returns the seconds of the steps beside which no checkpoint was written or uploaded."""
@@ -125,9 +131,11 @@ class Training(ABC):
         self.course.stops.append(time.time())
 
     def do_steps(self, count: int) -> None:
-        """Lets it do so many steps more."""
-        done = len(self.course.ends)
+        """Lets it do so many steps more, as its turn."""
+        done, used = len(self.course.ends), count_processor_seconds(self._process.pid)
         self.until(lambda: len(self.course.ends) >= done + count)
+        took = count_processor_seconds(self._process.pid) - used
+        self.course.turns.append((len(self.course.ends) - done, took))
 
     def __enter__(self) -> Self:
         return self
@@ -214,7 +222,10 @@ def report(model: Path, *parts: str) -> None:
             data = folder / "data.jsonl"
             write_records(data, lambda _: 48)
             print(f"\nTraining an adapter of {model.name} on a CPU, {BATCH} samples a step, a checkpoint each minute")
-            print(f"{'':<12}{'ours tokens/s':>15}{'own tokens/s':>15}{'ratio':>8}{'checkpoints':>14}", flush=True)
+            print(
+                f"{'':<12}{'ours tokens/s':>15}{'own tokens/s':>15}{'ratio':>8}{'by CPU time':>13}{'checkpoints':>13}",
+                flush=True,
+            )
             for part in parts or PARTS:
                 if part == "packing":
                     _bench_packing(model, folder, server.storage)
@@ -227,13 +238,14 @@ def report(model: Path, *parts: str) -> None:
 def _bench_backend(backend: str, model: Path, data: Path, folder: Path, storage: Storage) -> None:
     python = make(backend) / "bin" / "python"
     with Ours(python, _job(storage, backend, {}, minutes=1.0), model, data, folder, storage) as ours:
-        ours.do_steps(1)
+        ours.until(lambda: len(ours.course.ends) > 0)
         with Peer(python, backend, ours.read_recipe(), data, folder / "own") as own:
             _take_turns(ours, own)
         tokens = median(ours.course.tokens)
         speeds = [tokens / median(seconds) for seconds in (ours.course.quiet(), own.course.quiet())]
         print(f"{backend:<12}{speeds[0]:>15.0f}{speeds[1]:>15.0f}{speeds[0] / speeds[1]:>8.2f}", end="", flush=True)
-        print(f"{_measure_checkpoints(ours):>14.1%}", flush=True)
+        print(f"{own.course.processor_seconds() / ours.course.processor_seconds():>13.2f}", end="", flush=True)
+        print(f"{_measure_checkpoints(ours):>13.1%}", flush=True)
 
 
 def _measure_checkpoints(ours: Ours) -> float:
