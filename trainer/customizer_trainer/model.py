@@ -156,6 +156,23 @@ def read_tensor_files(folder: Path, files: Collection[str]) -> dict[str, str]:
     return tensors
 
 
+def check_weight_files(folder: Path) -> None:
+    """Raises ModelInvalid for a file of weights that was cut off, as an upload that broke off leaves it.
+
+    Libraries say this in many words, or crash. Of each file that is here only the header is read.
+    """
+    for name in select_weights(path.name for path in folder.iterdir()):
+        if not name.endswith(".safetensors"):
+            continue
+        try:
+            expected = max((tensor.end for tensor in read_header(folder / name).values()), default=0)
+        except ValueError as error:
+            raise CustomizerError(Reason.MODEL_INVALID, f"{name} holds no weights: {error}.", file=name) from error
+        if (size := (folder / name).stat().st_size) < expected:
+            message = f"{name} was cut off: it has {size} bytes, and should have {expected}. Upload it again."
+            raise CustomizerError(Reason.MODEL_INVALID, message, file=name)
+
+
 def is_known_to_transformers(architecture: str) -> bool:
     """Tells whether transformers has a class of this name that generates text."""
     # Takes seconds to import. The tables hold names alone, so that they need no torch.

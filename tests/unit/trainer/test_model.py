@@ -3,17 +3,20 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from customizer_contract.artifact import MANIFEST_FILE
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.model_config import parse_shape
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
-from customizer_trainer.commands import preflight
+from customizer_trainer.commands import fetch, preflight
 from customizer_trainer.commands.preflight import check_output, warn_of_schedule
 from customizer_trainer.datasets.tokenizing import Tokenizer
 from customizer_trainer.model import (
     ModelConfig,
+    check_weight_files,
     checkpoint_dtype,
     count_tokens,
     find_context_length,
@@ -164,6 +167,21 @@ def test_files_of_weights_that_are_missing_are_found_by_their_index(tmp_path: Pa
     with pytest.raises(CustomizerError, match=r"index\.json cannot be read") as raised:
         preflight.run(job, Workspace(tmp_path / "workspace"))
     assert raised.value.reason is Reason.MODEL_INVALID
+
+
+def test_a_file_of_weights_that_was_cut_off_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "model-00002-of-00002.safetensors"
+    save_file({"a": np.zeros(1000, np.float32)}, path)
+    whole = path.read_bytes()
+    check_weight_files(tmp_path)
+    job = build_job(model={"source": {"kind": "local", "path": str(tmp_path)}}, artifactUri=f"file://{tmp_path}/out")
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    for size, message in ((2000, "was cut off: it has 2000 bytes"), (20, "holds no weights"), (4, "has no header")):
+        path.write_bytes(whole[:size])
+        for command in (preflight, fetch):
+            with pytest.raises(CustomizerError, match=message) as raised:
+                command.run(job, Workspace(tmp_path / "workspace"))
+            assert (raised.value.reason, raised.value.file) == (Reason.MODEL_INVALID, path.name)
 
 
 def test_an_index_counts_only_where_the_weights_are_in_several_files(tmp_path: Path) -> None:

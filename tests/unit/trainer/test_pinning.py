@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import PREFLIGHT_FILE, Job
@@ -29,7 +31,7 @@ def write_inputs(folder: Path, tokenizer: Path) -> Job:
         for file in tokenizer.iterdir():
             (folder / name / file.name).write_bytes(file.read_bytes())
         (folder / name / "config.json").write_text(json.dumps(LLAMA))
-        (folder / name / "model.safetensors").write_text("weights")
+        save_file({"a": np.zeros(8, np.float32)}, folder / name / "model.safetensors")
     return build_job(
         artifactUri=f"{FILE_SCHEME}{folder}/out",
         model={"source": {"kind": "local", "path": str(folder / "model")}},

@@ -12,6 +12,7 @@ from customizer_contract.job import Job, ModelInput
 from customizer_contract.result import DatasetFacts, Result
 from customizer_trainer.checkpoints import Checkpoint, CheckpointStore
 from customizer_trainer.inputs import fetch_job_data, prepare_job_data
+from customizer_trainer.model import check_weight_files
 from customizer_trainer.pinning import Inputs, pin_inputs
 from customizer_trainer.storage.digest import folder_digest
 from customizer_trainer.storage.model_files import select_model
@@ -52,6 +53,9 @@ def run(job: Job, workspace: Workspace) -> Result:
     workspace.fetched.unlink(missing_ok=True)
     model = fetch_model(job.model, s3, workspace.model)
     teacher = None if job.teacher is None else fetch_model(job.teacher, s3, workspace.teacher)
+    for folder in (model, teacher):
+        if folder is not None:
+            check_weight_files(folder)
     data = fetch_job_data(job, s3, workspace)
     prepared = prepare_job_data(job, data, model, workspace.samples, teacher=teacher, with_tokens=True)
     output = open_output(job)

@@ -20,6 +20,7 @@ from customizer_trainer.inputs import fetch_job_data, measure_fetched, prepare_j
 from customizer_trainer.lora_checks import check_lora_layers
 from customizer_trainer.model import (
     ModelConfig,
+    check_weight_files,
     is_known_to_transformers,
     read_config,
     read_document,
@@ -49,6 +50,8 @@ def run(job: Job, workspace: Workspace) -> Result:
     settings = fetch_model_settings(job.model, s3, workspace.model)
     files = list_model(job.model, s3)
     tensors = read_tensor_files(settings, files)
+    # Of a volume, the weights are here, too.
+    check_weight_files(settings)
     config = read_config(settings)
     check_model(job, config, select_weights(files))
     check_lora_layers(job, config, tensors)
