@@ -86,6 +86,15 @@ class ApiServer:
             raise ApiError(status, answer.get("message", ""))
         return dict(answer)
 
+    def find(self, path: str, query: dict[str, str] | None = None) -> Object | None:
+        """Returns what is at a path, None if there is nothing. Raises ApiError."""
+        try:
+            return self.call("GET", path, query=query)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
     def send(
         self,
         method: str,

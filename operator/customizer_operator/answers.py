@@ -1,0 +1,115 @@
+"""Answers what decisions ask beyond the caches: of the apiserver, of pods, of Kueue."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from customizer_operator.api.base import Object
+from customizer_operator.apiserver import ApiError, ApiServer, path_of
+from customizer_operator.plan.plan import (
+    NODE,
+    POD,
+    EventsOf,
+    Exists,
+    HttpGet,
+    Listed,
+    LogOf,
+    NodeLabels,
+    PendingWorkloads,
+    Question,
+    Served,
+)
+from customizer_operator.pod_client import PodClient
+
+log = logging.getLogger(__name__)
+
+_SERVED_MAX_AGE = 10.0
+_NODES_MAX_AGE = 60.0
+_QUEUE_MAX_AGE = 10.0
+_VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_MEMORY = 600.0
+_ASKERS = 8
+_LOG_LINES = "40"
+_LOG_BYTES = 1 << 14
+
+
+class Answers:
+    """Asks, and remembers for a while what many decisions ask."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+        self._pods = PodClient()
+        self._askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="asker")
+        self._remembered: dict[Question, tuple[float, object]] = {}
+
+    def answer(self, questions: Iterable[Question]) -> dict[Question, object]:
+        """Answers what a decision asks."""
+        now = time.monotonic()
+        for question in [q for q, (when, _) in self._remembered.items() if now - when > _MEMORY]:
+            self._remembered.pop(question, None)
+        asked = list(questions)
+        if len(asked) <= 1:
+            return {question: self._answer(question, now) for question in asked}
+        # A pod that does not answer costs seconds: many are asked at a time.
+        answers = self._askers.map(lambda question: self._answer(question, now), asked)
+        return dict(zip(asked, answers, strict=True))
+
+    def _answer(self, question: Question, now: float) -> object:
+        match question:
+            case EventsOf(namespace, uid):
+                query = {"fieldSelector": f"involvedObject.uid={uid}"}
+                events = self._api.call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
+                return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
+            case Exists(resource, namespace, name):
+                return self._api.find(path_of(resource, namespace, name))
+            case LogOf(namespace, pod, container):
+                return self._read_log(namespace, pod, container)
+            case HttpGet(url, max_age):
+                return self._remember(question, now, max_age, lambda: self._pods.get(url))
+            case Listed(resource, namespace, selector):
+                found = self._api.find(path_of(resource, namespace), {"labelSelector": selector})
+                return None if found is None else found["items"]
+            case PendingWorkloads():
+                return self._remember(question, now, _QUEUE_MAX_AGE, lambda: self._read_queue(question))
+            case NodeLabels():
+                return self._remember(question, now, _NODES_MAX_AGE, self._read_node_labels)
+            case Served(resource):
+                path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
+                return self._remember(question, now, _SERVED_MAX_AGE, lambda: self._knows(path, resource.plural))
+
+    def _read_log(self, namespace: str, pod: str, container: str) -> str | None:
+        query = {"container": container, "tailLines": _LOG_LINES}
+        status, data = self._api.send("GET", f"{path_of(POD, namespace, pod)}/log", query=query)
+        if status != 200:
+            log.info("the log of pod %s/%s is not to be had: %s", namespace, pod, status)
+            return None
+        return data[-_LOG_BYTES:].decode(errors="replace")
+
+    def _remember(self, question: Question, now: float, max_age: float, ask: Callable[[], object]) -> object:
+        known = self._remembered.get(question)
+        if known is not None and now - known[0] < max_age:
+            return known[1]
+        answer = ask()
+        self._remembered[question] = (now, answer)
+        return answer
+
+    def _read_node_labels(self) -> dict[str, dict[str, str]]:
+        """Lists the metadata of the nodes; the apiserver leaves the rest out."""
+        answer = self._api.call("GET", path_of(NODE, None), accept=_METADATA_ONLY)
+        nodes = answer["items"] or ()  # null when there are none
+        return {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
+
+    def _knows(self, path: str, plural: str) -> bool:
+        found = self._api.find(path)
+        return found is not None and any(item["name"] == plural for item in found["resources"])
+
+    def _read_queue(self, question: PendingWorkloads) -> list[Object] | None:
+        """Asks Kueue's own apiserver, which may be switched off or not answer."""
+        path = f"{_VISIBILITY}/namespaces/{question.namespace}/localqueues/{question.queue}/pendingworkloads"
+        try:
+            return list(self._api.call("GET", path)["items"])
+        except ApiError as error:
+            log.info("Kueue does not tell what waits in %s/%s: %s", question.namespace, question.queue, error)
+            return None
