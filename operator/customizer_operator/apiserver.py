@@ -81,7 +81,12 @@ class ApiServer:
     ) -> Object:
         """Returns the parsed answer. Raises ApiError."""
         status, data = self.send(method, path, body=body, query=query, content_type=content_type, accept=accept)
-        answer: Any = _parse(data)
+        try:
+            answer: Any = json.loads(data)
+        except ValueError as error:
+            # A proxy's page, or an answer whose end was lost on the way.
+            text = data[:300].decode(errors="replace")
+            raise ApiError(0 if 200 <= status < 300 else status, f"no answer of an apiserver: {text}") from error
         if not 200 <= status < 300:
             raise ApiError(status, answer.get("message", ""))
         return dict(answer)
@@ -134,14 +139,6 @@ class ApiServer:
         if abs(ahead - self._ahead) > _CLOCK_TOLERANCE:
             log.warning("the apiserver's clock is ahead of the own one by %.0f s, and counts", ahead.total_seconds())
             self._ahead = ahead
-
-
-def _parse(data: bytes) -> Any:
-    """Parses an answer; what is not JSON (a proxy's page, say) becomes its own message."""
-    try:
-        return json.loads(data)
-    except ValueError:
-        return {"message": data[:300].decode(errors="replace")}
 
 
 def path_of(resource: Resource, namespace: str | None, name: str | None = None) -> str:

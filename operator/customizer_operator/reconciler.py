@@ -1,6 +1,7 @@
 """Which key is looked at when. Knows nothing of kopf, Kubernetes or what a key means."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -123,40 +124,40 @@ class Reconciler(Generic[K]):
         """Counts the keys that wait."""
         return len(self._queue)
 
-    def add(self, key: K) -> None:
-        """Makes a key due now."""
-        self._queue.add(key, self._clock())
+    def add(self, key: K, after: float = 0.0) -> None:
+        """Makes a key due after so many seconds, unless it is so earlier."""
+        self._queue.add(key, self._clock() + after)
         self._changed.set()
 
-    async def run(self, workers: int) -> None:
-        """Works until it is cancelled."""
+    async def run(self, most: int) -> None:
+        """Works until it is cancelled, on so many keys at a time at most."""
+        free = asyncio.Semaphore(most)
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work())
+            while True:
+                await free.acquire()
+                task = group.create_task(self._handle(await self._take()))
+                task.add_done_callback(lambda _: free.release())
 
-    async def _work(self) -> None:
+    async def _take(self) -> K:
+        """Waits for the next key that is due."""
         while True:
             now, due = self._clock(), self._queue.next_due()
             key = self._queue.take(now)
-            if key is None or due is None:
-                await self._wait()
-                continue
-            self._waited(now - due)
-            try:
-                again_after = await self._reconcile(key)
-            except Exception as error:
-                delay = self._queue.fail(key, self._clock())
-                log.warning("%s failed and is tried again in %.0f s", key, delay, exc_info=error)
-            else:
-                self._queue.succeed(key, self._clock(), again_after)
-            self._changed.set()
+            if key is not None and due is not None:
+                self._waited(now - due)
+                return key
+            self._changed.clear()
+            # Not `wait_for`: before Python 3.12 that may swallow the cancellation that ends the loop.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if due is None else due - now):
+                    await self._changed.wait()
 
-    async def _wait(self) -> None:
-        """Sleeps until a key is due or something changes."""
-        self._changed.clear()
-        due = self._queue.next_due()
-        timeout = None if due is None else max(0.0, due - self._clock())
+    async def _handle(self, key: K) -> None:
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except TimeoutError:
-            return
+            again_after = await self._reconcile(key)
+        except Exception as error:
+            delay = self._queue.fail(key, self._clock())
+            log.warning("%s failed and is tried again in %.0f s", key, delay, exc_info=error)
+        else:
+            self._queue.succeed(key, self._clock(), again_after)
+        self._changed.set()

@@ -1,6 +1,7 @@
 """One apiserver for all tests, a namespace for each, the operator where it is asked for."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -138,6 +139,7 @@ class Operator:
             **{name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COV")},
             "KUBECONFIG": str(kubeconfig),
             "HOME": str(log.parent),
+            "PYTHONFAULTHANDLER": "1",  # so that one that hangs says where
             "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'trainer'}",
             "CUSTOMIZER_IO_IMAGE": "registry.test/io:1",
             "CUSTOMIZER_AUTOMODEL_IMAGE": "registry.test/automodel:1",
@@ -155,6 +157,11 @@ class Operator:
             stderr=subprocess.STDOUT,
         )
 
+    @property
+    def pid(self) -> int:
+        """Returns the number of its process."""
+        return self._process.pid
+
     def kill(self) -> None:
         """Ends it at once, whatever it is doing."""
         self._process.kill()
@@ -164,7 +171,12 @@ class Operator:
         """Ends it as Kubernetes does."""
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(30)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired as error:
+                self._process.send_signal(signal.SIGABRT)
+                self._process.wait(30)
+                raise AssertionError(f"the operator does not end; this is what it does:\n{self.log()}") from error
 
     def is_running(self) -> bool:
         """Tells whether it is still there."""

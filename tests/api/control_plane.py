@@ -1,26 +1,27 @@
 """etcd and kube-apiserver on free ports of 127.0.0.1, with RBAC on."""
 
+import contextlib
+import http.client
 import json
+import socket
 import ssl
 import subprocess
+import threading
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from tests.cluster.builds import build_kubernetes
-from tests.support.ports import free_port
 
 ADMIN_TOKEN = "administrator"
 OPERATOR = "system:serviceaccount:customizer-system:customizer-operator"
 _READY_WITHIN = 90
-"""Seconds that a server may take to start."""
 _BUSY_AT_MOST = 30
-"""Seconds for which a request is tried again while the apiserver says that it has too much to do."""
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -44,15 +45,17 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs = build_kubernetes()
-        self.url = f"https://127.0.0.1:{free_port()}"
+        self.url = f"https://127.0.0.1:{_free_port()}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self.audit = folder / "audit.log"
         """What the operator has asked of the apiserver, a line a request."""
         # The apiserver makes it itself when it starts.
         self.authority = folder / "certificates" / "apiserver.crt"
+        self._trust: ssl.SSLContext | None = None
+        self._own = threading.local()
 
     def __enter__(self) -> Self:
-        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
         self.start(
             "etcd",
             f"--data-dir={self.folder / 'etcd'}",
@@ -105,11 +108,12 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
                 process.kill()
                 process.wait(30)
 
-    def start(self, program: str, *arguments: str, folder: Path | None = None) -> None:
-        """Starts a program of Kubernetes, or of another folder; it ends with the control plane."""
+    def start(self, program: str, *arguments: str, folder: Path | None = None) -> int:
+        """Starts a program of Kubernetes, or of another folder; it ends with the control plane. Returns its pid."""
         log = (self.folder / f"{program}.log").open("wb")
         command = [(folder or self.programs) / program, *arguments]
         self._processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+        return self._processes[-1].pid
 
     def _is_ready(self) -> bool:
         try:
@@ -129,30 +133,65 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         user: str | None = None,
     ) -> Any:
         """Calls the API, as administrator or as that user; raises ApiRefusedError with the apiserver's words."""
-        request = urllib.request.Request(
-            self.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {ADMIN_TOKEN}",
-                "Content-Type": content_type,
-                **({} if user is None else {"Impersonate-User": user}),
-            },
-        )
-        trust = ssl.create_default_context(cafile=self.authority)
+        headers = {
+            "Authorization": f"Bearer {ADMIN_TOKEN}",
+            "Content-Type": content_type,
+            **({} if user is None else {"Impersonate-User": user}),
+        }
+        sent = None if body is None else json.dumps(body).encode()
         deadline = time.monotonic() + _BUSY_AT_MOST
         while True:
-            try:
-                with urllib.request.urlopen(request, context=trust, timeout=30) as response:
-                    data = response.read()
-            except urllib.error.HTTPError as error:
-                text = error.read().decode()
-                # So it answers for a moment after a CRD has changed; kubectl tries again, too.
-                if error.code == HTTPStatus.TOO_MANY_REQUESTS and time.monotonic() < deadline:
-                    time.sleep(0.5)
-                    continue
-                raise ApiRefusedError(error.code, _message(text)) from error
-            return data if raw else json.loads(data)
+            status, data = self._send(method, path, sent, headers)
+            if status < HTTPStatus.BAD_REQUEST:
+                return data if raw else json.loads(data)
+            # So it answers for a moment after a CRD has changed; kubectl tries again, too.
+            if status != HTTPStatus.TOO_MANY_REQUESTS or time.monotonic() > deadline:
+                raise ApiRefusedError(status, _message(data.decode()))
+            time.sleep(0.5)
+
+    def watch(self, path: str) -> Iterator[Any]:
+        """Yields what becomes of the objects at a path, from those that are there on, until the control plane ends."""
+        while True:
+            connection = self._connect()
+            connection.sock.settimeout(None)
+            connection.request("GET", f"{path}?watch=true", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+            response = connection.getresponse()
+            if response.status != HTTPStatus.TOO_MANY_REQUESTS:  # as `call` tries again
+                break
+            connection.close()
+            time.sleep(0.5)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            for line in response:
+                yield json.loads(line)
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Asks over the connection of this thread, or over a new one if the apiserver has ended that meanwhile."""
+        kept: http.client.HTTPSConnection | None = self._own.__dict__.pop("connection", None)
+        if kept is not None:
+            with contextlib.suppress(ConnectionError, http.client.HTTPException, ssl.SSLError):
+                return self._ask(kept, method, path, body, headers)
+        return self._ask(self._connect(), method, path, body, headers)
+
+    def _ask(
+        self,
+        connection: http.client.HTTPSConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+    ) -> tuple[int, bytes]:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        data = response.read()
+        self._own.connection = connection
+        return response.status, data
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        if self._trust is None:
+            self._trust = ssl.create_default_context(cafile=self.authority)
+        connection = http.client.HTTPSConnection(urlsplit(self.url).netloc, context=self._trust, timeout=30)
+        connection.connect()
+        return connection
 
     def install(self, path: Path, flag: str = "-f") -> None:
         """Applies manifests (`-k`: a kustomization) and waits until the apiserver serves their kinds."""
@@ -207,3 +246,9 @@ def _message(text: str) -> str:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError):
         return text
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ Nodes and pods are objects without machines behind them; this module plays the t
 of what Kueue admits, and ends jobs when nothing moves, so that the next ones find gaps rather than an empty cluster.
 """
 
-import base64
 import random
 import tempfile
 import time
@@ -22,6 +21,7 @@ from customizer_operator.objects.images import Images
 from customizer_operator.objects.training import build_training
 from customizer_operator.plan.placement import find_granted, find_groups, find_mesh
 from tests.api.control_plane import ADMIN_TOKEN, ApiRefusedError, ControlPlane
+from tests.bench.certificates import mount_certificates
 from tests.cluster.builds import KUEUE, TRAINING_OPERATOR, build_upstream, module_folder
 from tests.support import samples
 
@@ -280,7 +280,7 @@ def _start_kueue(plane: ControlPlane, programs: Path, kubeconfig: str) -> None:
         "--feature-gates=VisibilityOnDemand=false",
         folder=programs,
     )
-    _mount_certificates(plane, certificates)
+    mount_certificates(plane, "kueue-system", "kueue-webhook-server-cert", certificates)
     levels = [{"nodeLabel": label} for label in (BLOCK_LABEL, FAST_LABEL, HOST_LABEL)]
     flavor = {"nodeLabels": {_POOL_LABEL: "bench"}, "topologyName": "bench"}
     quota = {"name": "nvidia.com/gpu", "nominalQuota": str(NODES * GPUS)}
@@ -293,19 +293,6 @@ def _start_kueue(plane: ControlPlane, programs: Path, kubeconfig: str) -> None:
     ):
         item = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": kind, "metadata": {"name": "bench"}, "spec": spec}
         plane.call("POST", f"{_QUEUES}/{path}", item)
-
-
-def _mount_certificates(plane: ControlPlane, folder: Path) -> None:
-    """Does as a kubelet: writes the Secret that Kueue fills to the folder that it reads."""
-    path = "/api/v1/namespaces/kueue-system/secrets/kueue-webhook-server-cert"
-    for _ in range(120):
-        data: dict[str, str] = plane.call("GET", path).get("data") or {}
-        if "tls.crt" in data:
-            for name, text in data.items():
-                (folder / name).write_bytes(base64.b64decode(text))
-            return
-        time.sleep(0.5)
-    raise TimeoutError("Kueue made no certificate")
 
 
 def _in_parallel(work: Callable[[Any], object], items: Iterable[Any]) -> None:

@@ -26,6 +26,7 @@ class Server:
     def __init__(self) -> None:
         self.date: datetime | str = NOON
         self.asked = 0
+        self.answer = b"{}"
         self.silent = threading.Event()
         server = self
 
@@ -37,7 +38,7 @@ class Server:
                     return
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(b"{}")
+                self.wfile.write(server.answer)
 
             def date_time_string(self, timestamp: float | None = None) -> str:
                 return server.date if isinstance(server.date, str) else format_datetime(server.date, usegmt=True)
@@ -77,6 +78,12 @@ def test_a_silent_apiserver_is_asked_once_and_the_reconciler_asks_again(
     with pytest.raises(ApiError, match="did not answer"):
         ApiServer(kubeconfig).call("GET", "/api")
     assert server.asked == 1
+
+
+def test_an_answer_whose_end_was_lost_is_none(server: Server, kubeconfig: Path) -> None:
+    server.answer = b'{"items": [{"metadata"'
+    with pytest.raises(ApiError, match="no answer of an apiserver"):
+        ApiServer(kubeconfig).call("GET", "/api/v1/pods")
 
 
 def test_the_apiserver_s_clock_counts_when_the_own_one_is_another(server: Server, kubeconfig: Path) -> None:

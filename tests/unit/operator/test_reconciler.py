@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 
@@ -110,7 +111,7 @@ async def test_the_loop_handles_each_key_alone_and_goes_on_after_an_error() -> N
 
     clock = asyncio.get_running_loop().time
     reconciler: Reconciler[str] = Reconciler(reconcile, clock=lambda: 100 * clock(), jitter=lambda: 0.0)
-    loop = asyncio.create_task(reconciler.run(workers=3))
+    loop = asyncio.create_task(reconciler.run(most=3))
     for _ in range(5):
         for key in ("a", "b", "bad"):
             reconciler.add(key)
@@ -122,3 +123,40 @@ async def test_the_loop_handles_each_key_alone_and_goes_on_after_an_error() -> N
     assert handled.count("bad") >= 2
     assert {"a", "b"} <= set(handled)
     assert reconciler.depth == 0
+
+
+async def test_what_is_added_for_later_waits_and_comes_at_once_when_it_is_added_again() -> None:
+    handled = asyncio.Event()
+
+    async def reconcile(key: str) -> float | None:
+        handled.set()
+        return None
+
+    reconciler: Reconciler[str] = Reconciler(reconcile, clock=lambda: 0.0, jitter=lambda: 0.0)
+    loop = asyncio.create_task(reconciler.run(most=1))
+    reconciler.add("a", after=1e6)
+    await asyncio.sleep(0.01)
+    assert not handled.is_set()
+    assert reconciler.depth == 1
+    reconciler.add("a")
+    await handled.wait()
+    assert reconciler.depth == 0
+    loop.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loop
+
+
+@pytest.mark.parametrize("moment", range(20))
+async def test_it_ends_whenever_it_is_told_to(moment: int) -> None:
+    async def reconcile(key: int) -> float | None:
+        await asyncio.sleep(0)
+        return 0.0 if key % 2 else 10.0
+
+    reconciler: Reconciler[int] = Reconciler(reconcile, clock=time.monotonic, jitter=lambda: 0.0)
+    loop = asyncio.create_task(reconciler.run(most=4))
+    for number in range(moment):
+        reconciler.add(number % 5)
+        await asyncio.sleep(0)
+    loop.cancel()
+    done, _ = await asyncio.wait([loop], timeout=30)
+    assert done
