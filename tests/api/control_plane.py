@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import socket
 import ssl
 import subprocess
 import threading
@@ -17,11 +16,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.cluster.builds import build_kubernetes
+from tests.support.ports import free_port
 
 ADMIN_TOKEN = "administrator"
 OPERATOR = "system:serviceaccount:customizer-system:customizer-operator"
 _READY_WITHIN = 90
+"""Seconds that a server may take to start."""
 _BUSY_AT_MOST = 30
+"""Seconds for which a request is tried again while the apiserver says that it has too much to do."""
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -45,7 +47,7 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs = build_kubernetes()
-        self.url = f"https://127.0.0.1:{_free_port()}"
+        self.url = f"https://127.0.0.1:{free_port()}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self.audit = folder / "audit.log"
         """What the operator has asked of the apiserver, a line a request."""
@@ -55,7 +57,7 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
         self._own = threading.local()
 
     def __enter__(self) -> Self:
-        client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         self.start(
             "etcd",
             f"--data-dir={self.folder / 'etcd'}",
@@ -246,9 +248,3 @@ def _message(text: str) -> str:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError):
         return text
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

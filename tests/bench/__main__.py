@@ -1,6 +1,7 @@
 """Measures against peers on this machine, in one run, and prints ratios: `make bench`."""
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -35,6 +36,12 @@ def _bench_way(way: str, title: str, model: Path, data: Path, megabytes: int) ->
     return speed
 
 
+def _bench_operator(bench: str) -> None:
+    """Runs a benchmark of the operator, in the environment that holds it."""
+    sys.stdout.flush()
+    subprocess.run([make("dev") / "bin" / "python", "-P", "-m", f"tests.bench.{bench}"], check=True)
+
+
 def main() -> None:
     """Runs all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -45,6 +52,8 @@ def main() -> None:
     bench_preflight(arguments.models / "smollm2", arguments.megabytes, arguments.times)
     transfer.report()
     placement.report()
+    for bench in ("lives", "rest"):
+        _bench_operator(bench)
     training.report(arguments.models / "smollm2")
 
 
