@@ -110,7 +110,8 @@ def identity(pod: Job) -> tuple[str, int]:
 def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> None:
     """The server asks for a key: whatever the operator knows of it, it knows by the sidecar.
 
-    In the end it is rolled out anew, on two replicas, and one of these is lost, while requests are in flight.
+    In the end it is rolled out anew, on two replicas, and one of these is lost, while requests are in flight. Then a
+    server crashes: what its sidecar gave it is gone, and is given again.
     """
     door = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "door", "namespace": NAMESPACE}}
     kubectl.apply({**door, "stringData": {"API_KEY": KEY}})
@@ -166,4 +167,11 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
         wait_ready(name, ["tuned"], 480)
     assert outcomes.errors == []
     assert outcomes.answered > IN_FLIGHT
+    assert complete(url, "tuned", PROMPT) == answer
+
+    crashed = find_pod(name)
+    pod, (uid, restarts) = crashed["metadata"]["name"], identity(crashed)
+    kubectl.kubectl("exec", pod, "-n", NAMESPACE, "-c", "server", "--", "python", "-c", "import os; os.kill(1, 15)")
+    kubectl.wait_until("pod", pod, NAMESPACE, lambda found: identity(found) == (uid, restarts + 1), timeout=120)
+    assert wait_ready(name, ["tuned"], 480)["adapters"][0]["ready"] == "2/2"
     assert complete(url, "tuned", PROMPT) == answer
