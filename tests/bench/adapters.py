@@ -25,7 +25,7 @@ ALONE = 8
 """Adapters that are added one after another."""
 ADAPTERS = 100
 """Adapters of one server, in the end."""
-_PATIENCE = 600.0
+_PATIENCE = 240.0
 
 
 def report(models: Path) -> None:
@@ -54,7 +54,7 @@ def _report(url: str, uris: list[str]) -> None:
     answered = time.monotonic() - began
     began = time.monotonic()
     _wish(uris)
-    _wait(lambda md: len(md["status"]["models"]) == ADAPTERS + 1)
+    _wait(lambda md: [one["ready"] for one in md["status"].get("adapters") or ()] == ["1/1"] * ADAPTERS)
     together = (time.monotonic() - began) / (ADAPTERS - ALONE)
     peer = median(calls) + answered
     print("\nA LoRA adapter that comes to a running vLLM on this machine; seconds")
