@@ -160,7 +160,11 @@ EFFECTS: Effects = {
     "training.lora.alpha": [({"training": {"lora": {"alpha": 8}}}, "peft.alpha", 8)],
     "training.lora.dropout": [({"training": {"lora": {"dropout": 0.1}}}, "peft.dropout", 0.1)],
     "training.lora.targetModules": [
-        ({"training": {"lora": {"targetModules": ["q_proj"]}}}, "peft.target_modules", ["q_proj"])
+        (
+            {"training": {"lora": {"targetModules": ["q_proj", "*.up_proj"]}}},
+            "peft.target_modules",
+            ["q_proj", "*.q_proj", "*.up_proj"],
+        )
     ],
     "training.lora.excludeModules": [
         # lm_head is never adapted.

@@ -143,10 +143,15 @@ def _peft(lora: Lora, job: Job) -> dict[str, Any]:
         "use_triton": job.device == "gpu" if lora.use_triton is None else lora.use_triton,
     }
     if lora.exclude_modules:
-        peft["exclude_modules"] = [*lora.exclude_modules, *LM_HEAD]
+        peft["exclude_modules"] = [*_patterns(lora.exclude_modules), *LM_HEAD]
     else:
-        peft["target_modules"] = lora.target_modules or ["*_proj"]
+        peft["target_modules"] = _patterns(lora.target_modules or ["*_proj"])
     return peft
+
+
+def _patterns(modules: list[str]) -> list[str]:
+    """Returns names such as q_proj as patterns, too: the library compares all with the layers' full names."""
+    return [pattern for name in modules for pattern in ([name] if "*" in name else [name, f"*.{name}"])]
 
 
 def _dataset(samples: Path, name: str, multiple_of: int) -> dict[str, Any]:
