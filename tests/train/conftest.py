@@ -1,5 +1,6 @@
 """An S3 server with the tiny model and data in it."""
 
+import io
 import json
 import os
 import random
@@ -84,6 +85,19 @@ def _fill(storage: Storage, model: Path) -> None:
         "broken/train.jsonl": [*pairs(6), '{"prompt": "no completion"}', *pairs(3)],
     }.items():
         s3.put_object(Bucket="tests", Key=f"data/{name}", Body="\n".join(lines).encode())
+
+
+def put_table(storage: Storage, key: str, count: int) -> None:
+    """Uploads a Parquet file of prompts and completions in columns of other names."""
+    import pyarrow
+    from pyarrow import parquet
+
+    records = [json.loads(line) for line in pairs(count)]
+    names = {"question": "prompt", "answer": "completion"}
+    columns = {column: [record[name] for record in records] for column, name in names.items()}
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), file)
+    client(storage).put_object(Bucket="tests", Key=key, Body=file.getvalue())
 
 
 def pairs(count: int, seed: int = 0) -> list[str]:

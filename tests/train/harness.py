@@ -173,6 +173,7 @@ def build_job(
     backend: str = "automodel",
     integrations: dict[str, Any] | None = None,
     teacher: dict[str, Any] | None = None,
+    template: str | None = None,
     **blocks: Any,
 ) -> Job:
     """Builds a job file over the tiny model; the backend's blocks are given with the wire's names."""
@@ -186,7 +187,7 @@ def build_job(
                 "device": device,
                 "model": {"source": {"kind": "s3", "uri": "s3://tests/models/tiny"}},
                 "teacher": teacher,
-                "dataset": {"training": {"kind": "s3", "uri": data}},
+                "dataset": {"training": {"kind": "s3", "uri": data}, "promptTemplate": template},
                 "checkpoints": {
                     **({"everySteps": checkpoint_every} if checkpoint_every else {}),
                     **({"everyMinutes": checkpoint_minutes} if checkpoint_minutes else {}),

@@ -10,7 +10,9 @@ from customizer_contract.artifact import Manifest
 from customizer_contract.job import Job
 from customizer_contract.model_config import find_text_config, parse_dtype, parse_shape
 from customizer_contract.transfers import estimate_uploads
+from customizer_trainer.datasets.store import read_indices
 from customizer_trainer.storage.digest import file_digest
+from customizer_trainer.storage.tensor_files import read_header
 from tests.support.ports import free_port
 from tests.train.conftest import chats, client
 from tests.train.harness import Pod, Running, Storage
@@ -35,6 +37,19 @@ def download(storage: Storage, uri: str, folder: Path) -> Manifest:
         s3.download_file("tests", f"{prefix}/{file.path}", str(folder / file.path))
         assert file_digest(folder / file.path) == file.sha256
     return manifest
+
+
+def adapted_layers(folder: Path) -> set[str]:
+    """Returns what an adapter adapts by its weights, such as 0.mlp.up_proj."""
+    names = read_header(folder / "adapter_model.safetensors")
+    return {name.split(".lora_")[0].partition(".layers.")[2] for name in names}
+
+
+def count_samples(pod: Pod) -> tuple[int, int]:
+    """Returns how many samples are trained and validated on."""
+    samples = pod.disk / "workspace" / "samples"
+    training, validation = (len(read_indices(samples / f"{name}.npy")) for name in ("training", "validation"))
+    return training, validation
 
 
 def check_uploads(storage: Storage, job: Job, model: Path, step: int, *, beside: int) -> None:
