@@ -20,6 +20,7 @@ LORA: dict[str, Any] = {
 MESHES: dict[str, dict[str, Any]] = {
     "data and tensor": {"numGpusPerNode": 4, "tensorParallelSize": 2},
     "pipeline": {"numGpusPerNode": 2, "pipelineParallelSize": 2},
+    "context": {"numGpusPerNode": 2, "contextParallelSize": 2},
     "tensor and sequence": {"numGpusPerNode": 2, "tensorParallelSize": 2, "sequenceParallel": True},
 }
 
@@ -73,6 +74,13 @@ def test_an_adapter_that_begins_on_a_mesh_is_published_with_the_loss_that_was_to
     assert validation_loss(adapted(disk, folder / "artifact"), disk) == told
     assemble_merged(checkpoint, base, folder / "merged")
     assert validation_loss(load(folder / "merged"), disk) == told
+
+
+def test_processes_that_share_samples_go_on_where_they_stopped(server: ForkServerContext, disk: Path) -> None:
+    blocks = {**LORA, "parallelism": MESHES["context"]}
+    course = train(server, disk, "unbroken", **blocks)
+    resumed = train(server, disk, "broken", resume=checkpoints(disk, "unbroken")[0], **blocks)
+    assert resumed.losses == pytest.approx(course.losses[2:], rel=1e-5)
 
 
 def test_dropout_has_an_effect_once_the_adapter_has_one(

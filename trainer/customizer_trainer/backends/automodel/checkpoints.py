@@ -1,6 +1,7 @@
 """What nemo_automodel 0.7.0 lacks to save on nodes that share no disk, and to load what others have saved."""
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,18 @@ from nemo_automodel.components.checkpoint import checkpointing
 from torch.nn.parallel import DistributedDataParallel
 
 from customizer_trainer.backends.automodel.position import share_anew
+
+_RANKS = "customizer_data_ranks"
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """A position in the data, as the library asks for it when it saves."""
+
+    state: dict[str, Any]
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
 
 
 def install() -> None:
@@ -33,19 +46,24 @@ def install() -> None:
 
 def _resume_on_other_ranks() -> None:
     """Lets more or fewer ranks go on than have saved. Weights and optimizer are shared out anew by the library."""
-    # checkpointing.py:1779 loads a rank's own position in the data, which more ranks do not have, and which for fewer
-    # ranks is that of another sample.
-    load_position = checkpointing.Checkpointer.load_on_dp_ranks
+    # checkpointing.py:1756 saves a rank's own position in the data, but not how many share each batch; ranks that share
+    # a sample's tokens write files of their own, so that these cannot be counted.
+    save_position = checkpointing.Checkpointer.save_on_dp_ranks
 
-    @functools.wraps(load_position)
+    @functools.wraps(save_position)
+    def save_with_ranks(self: Any, loader: Any, name: str, path: str) -> None:
+        save_position(self, _Position({**loader.state_dict(), _RANKS: loader.dp_world_size}), name, path)
+
+    # checkpointing.py:1779 loads a rank's own position, which more ranks do not have, and which for fewer ranks is that
+    # of another sample.
+    @functools.wraps(checkpointing.Checkpointer.load_on_dp_ranks)
     def load_shared(self: Any, loader: Any, name: str, path: str) -> None:
         folder = Path(path) / name
-        before, after = len(list(folder.glob(f"{name}_dp_rank_*.pt"))), loader.dp_world_size
-        if before == after:
-            load_position(self, loader, name, path)
-            return
         position = checkpointing.load_torch_ckpt(folder / f"{name}_dp_rank_0.pt", weights_only=True)
-        loader.load_state_dict(share_anew(position, before, after, loader.batch_size))
+        before, after = position.pop(_RANKS), loader.dp_world_size
+        if before != after:
+            position = share_anew(position, before, after, loader.batch_size)
+        loader.load_state_dict(position)
 
     # checkpointing.py:1811 loads a rank's own random state; one that is new keeps that of the seed.
     load_random = checkpointing.Checkpointer.load_on_global_ranks
@@ -56,5 +74,6 @@ def _resume_on_other_ranks() -> None:
         if (Path(path) / name / f"{name}_global_rank_{rank}.pt").exists():
             load_random(self, state, name, path)
 
+    checkpointing.Checkpointer.save_on_dp_ranks = save_with_ranks
     checkpointing.Checkpointer.load_on_dp_ranks = load_shared
     checkpointing.Checkpointer.load_on_global_ranks = load_known
