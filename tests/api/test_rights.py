@@ -1,6 +1,7 @@
-"""The ClusterRole is exact: the operator uses every right that it has, and without any one of them something fails."""
+"""The roles are exact: the operator uses every right that it has, and without any one of them something fails."""
 
 import asyncio
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from tests.api.world import Object, World
 from tests.support import samples
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+LEASE_ROLE = ROOT / "manifests/overlays/replicas/lease.yaml"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/customizer-system/leases/customizer-operator"
 JOBS, DEPLOYMENTS = "customizationjobs", "modeldeployments"
 METHODS = {"create": "POST", "patch": "PATCH", "update": "PUT", "delete": "DELETE"}
 """Of all other verbs it is GET."""
@@ -88,12 +91,18 @@ def find_need(right: Right, requests: dict[Right, Request]) -> Request | None:
     return None
 
 
-def read_rights() -> list[tuple[int, Right]]:
-    """Returns the rights of the ClusterRole, each with the number of its rule."""
+def read_rules() -> list[Object]:
+    """Returns the rules of the ClusterRole and, after them, those of the Role with the right to lead."""
     role, _ = yaml.safe_load_all((ROOT / "manifests/base/role.yaml").read_text())
+    lease, _ = yaml.safe_load_all(LEASE_ROLE.read_text())
+    return [*role["rules"], *lease["rules"]]
+
+
+def read_rights() -> list[tuple[int, Right]]:
+    """Returns the rights of the rules, each with the number of its rule."""
     return [
         (number, Right(verb, group, resource))
-        for number, rule in enumerate(role["rules"])
+        for number, rule in enumerate(read_rules())
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -248,13 +257,12 @@ class Life:
 
 
 def make_roles(plane: ControlPlane, rights: list[tuple[int, Right]]) -> None:
-    """Makes a user for every right, who has all others, by a role that names them as ours does."""
-    role, _ = yaml.safe_load_all((ROOT / "manifests/base/role.yaml").read_text())
+    """Makes a user for every right, who has all others, by a role that names them as ours do."""
     for number, (rule, right) in enumerate(rights):
-        rest: Object = copy.deepcopy(role)
+        rest: Object = {"rules": copy.deepcopy(read_rules())}
         before = rest["rules"].pop(rule)
         rest["rules"] += [
-            {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
+            {**before, "apiGroups": [group], "resources": [resource], "verbs": [verb]}
             for group in before["apiGroups"]
             for resource in before["resources"]
             for verb in before["verbs"]
@@ -281,15 +289,19 @@ def requests(
 ) -> dict[Right, Request]:
     """What the operator has asked in a life with everything in it, one request for each right."""
     offset = control_plane.audit.stat().st_size
-    start_operator()  # lists and watches; the other one does the rest
+    control_plane.install(LEASE_ROLE)
+    with contextlib.suppress(ApiRefusedError):  # an operator of another test may have left it
+        control_plane.call("DELETE", LEASE)
+    # Lists, watches and leads; the other one does the rest.
+    start_operator(CUSTOMIZER_LEASE_NAMESPACE="customizer-system")
     Life(control_plane, make_world(), tmp_path).live()
-    watched = {right for _, right in read_rights() if right.verb == "watch"}
+    watched = {right for _, right in read_rights() if right.verb == "watch" or right.resource == "leases"}
 
     def find_all() -> dict[Right, Request] | None:
         found = {request.right: request for request in read_requests(control_plane.audit, offset)}
         return found if watched <= set(found) else None
 
-    found: dict[Right, Request] = world.wait("every watch to begin", find_all)
+    found: dict[Right, Request] = world.wait("every watch to begin, and the Lease to be renewed", find_all)
     return found
 
 
