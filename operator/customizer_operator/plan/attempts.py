@@ -121,7 +121,7 @@ def _failed_before(pod: Pod) -> tuple[bool, datetime, int, int]:
     end = pod.failure
     if end is None:
         return False, pod.created_at, 0, pod.rank
-    problem = end.result.error if end.result is not None else None
+    problem = _find_problem(end)
     missed_another = problem is not None and problem.reason in MISSED_ANOTHER
     if pod.disruption is not None:
         certainty = -1
@@ -132,6 +132,17 @@ def _failed_before(pod: Pod) -> tuple[bool, datetime, int, int]:
     else:
         certainty = 1 if problem.reason is Reason.CRASHED else 0
     return missed_another, end.finished_at, certainty, pod.rank
+
+
+def _find_problem(end: End) -> Problem | None:
+    """Returns why a container says that it failed.
+
+    Where the kernel kills one process of a container for its memory and not all, the others live to say that they
+    missed it, or that it crashed. Kubernetes knows better.
+    """
+    problem = end.result.error if end.result is not None else None
+    knows_less = problem is not None and (problem.reason in MISSED_ANOTHER or problem.reason is Reason.CRASHED)
+    return None if knows_less and end.cause == "OOMKilled" else problem
 
 
 def judge_pod(pod: Pod) -> Ending:
@@ -147,7 +158,7 @@ def _judge(pod: Pod) -> Ending:
         return _preempted(WORKER_LOST, f"Pod {pod.name} failed without having run.")
     if end.exit_code == ExitCode.PREEMPTED:
         return _preempted(Reason.PREEMPTED, f"Pod {pod.name} was told to stop and saved what it could.")
-    problem = end.result.error if end.result is not None else None
+    problem = _find_problem(end)
     if problem is None and end.cause != "OOMKilled" and pod.must_be_gone_at is not None:
         return _preempted(WORKER_LOST, f"Pod {pod.name} was deleted.")
     if problem is not None:

@@ -94,6 +94,22 @@ def test_a_pod_that_left_no_words_is_judged_by_how_it_ended(
     assert (verdict.outcome, verdict.reason, verdict.retryable) == (outcome, reason, retryable)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (Reason.CRASHED, Reason.OUT_OF_MEMORY),
+        (Reason.PEER_LOST, Reason.OUT_OF_MEMORY),
+        (Reason.TRAINING_DIVERGED, Reason.TRAINING_DIVERGED),
+    ],
+)
+def test_what_kubernetes_knows_of_memory_counts_more_than_words_that_know_less(said: Reason, reason: Reason) -> None:
+    killed = pod(1, end(1, result(said), cause="OOMKilled"))
+    assert judge_pod(killed).reason == reason
+    ending = find_ending(attempt(), job(failed=True), [pod(0, end(1, result(Reason.CRASHED))), killed], 2, SOON)
+    assert ending is not None
+    assert ending.reason == reason
+
+
 def test_the_first_rank_that_failed_decides_not_the_loudest() -> None:
     first = pod(1, end(65, result(Reason.TRAINING_DIVERGED), after=5))
     loud = pod(0, end(1, result(Reason.CRASHED), after=9))

@@ -77,8 +77,15 @@ def test_progress_and_metrics_are_served_as_they_are_now() -> None:
         server.close()
 
 
-def test_kills_for_memory_are_counted_where_somebody_counts(tmp_path: Path) -> None:
-    events = tmp_path / "memory.events"
-    assert count_kills(events) == 0
-    events.write_text("low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\n")
-    assert count_kills(events) == 1
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\n", id="version 2"),
+        pytest.param("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", id="version 1"),
+    ],
+)
+def test_kills_for_memory_are_counted_where_somebody_counts(tmp_path: Path, told: str) -> None:
+    nowhere, counters = tmp_path / "memory.events", tmp_path / "memory.oom_control"
+    assert count_kills([nowhere, counters]) == 0
+    counters.write_text(told)
+    assert count_kills([nowhere, counters]) == 1
