@@ -1,38 +1,39 @@
 """Real Kueue: an attempt is held back, queued, admitted, placed, and runs."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.e2e.conftest import NAMESPACE, build_job
 from tests.support import kubectl
 
 KIND = "customizationjob"
-QUEUES = Path(__file__).parents[2] / "manifests/overlays/kueue/queues.yaml"
-RACK = "topology.customizer.dev/rack"
-LEVELS = ("topology.customizer.dev/block", RACK, "kubernetes.io/hostname")
+QUEUES = str(Path(__file__).parents[2] / "manifests/overlays/kueue/queues.yaml")
+QUEUE, CLIQUE = "customizer", "nvidia.com/gpu.clique"
 Job = dict[str, Any]
 
 
 @pytest.fixture
 def queue() -> Iterator[str]:
-    """The queues that the overlay installs, with the labels of these nodes and room for two pods."""
-    topology, flavor, cluster_queue, local_queue = yaml.safe_load_all(QUEUES.read_text())
-    topology["spec"]["levels"] = [{"nodeLabel": label} for label in LEVELS]
-    flavor["spec"]["nodeLabels"] = {"kubernetes.io/os": "linux"}
-    quotas = cluster_queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
-    for quota, room in zip(quotas, ("600m", "3Gi", "0"), strict=True):
-        quota["nominalQuota"] = room
-    local_queue["metadata"]["namespace"] = NAMESPACE
-    objects = (topology, flavor, cluster_queue, local_queue)
-    for item in objects:
-        kubectl.apply(item)
-    yield str(local_queue["metadata"]["name"])
-    for item in reversed(objects):
-        kubectl.delete(item["kind"].lower(), item["metadata"]["name"], NAMESPACE)
+    """The queues that the overlay installs, as they stand; one more LocalQueue, here; and room for two pods.
+
+    The overlay's other half, manifests/base, is what `make deploy` has installed, with the images of this clone.
+    """
+    kubectl.kubectl("apply", "--server-side", "--filename", QUEUES)
+    metadata = {"name": QUEUE, "namespace": NAMESPACE}
+    local = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": metadata}
+    kubectl.apply({**local, "spec": {"clusterQueue": QUEUE}})
+    resources = "/spec/resourceGroups/0/flavors/0/resources"
+    room = {"cpu": "600m", "memory": "3Gi", "nvidia.com/gpu": "0"}
+    quotas = [{"name": name, "nominalQuota": quota} for name, quota in room.items()]
+    patch = json.dumps([{"op": "replace", "path": resources, "value": quotas}])
+    kubectl.kubectl("patch", "clusterqueue", QUEUE, "--type=json", "-p", patch)
+    yield QUEUE
+    kubectl.delete("localqueue", QUEUE, NAMESPACE)
+    kubectl.kubectl("delete", "--filename", QUEUES)
 
 
 def test_a_queue_admits_whole_attempts_in_turn_and_keeps_their_pods_near(
@@ -40,14 +41,14 @@ def test_a_queue_admits_whole_attempts_in_turn_and_keeps_their_pods_near(
 ) -> None:
     first, second = build_job("queued-first", nodes=2, steps=1000), build_job("queued-second", steps=2)
     for job in (first, second):
-        job["spec"]["scheduling"] = {"queue": queue, "topology": {"blockLabel": RACK}}
+        job["spec"]["scheduling"] = {"queue": queue, "topology": {"blockLabel": CLIQUE}}
     name = start(first)
     running = kubectl.wait_until(KIND, name, NAMESPACE, lambda job: kubectl.is_true(job, "Running"), timeout=200)
-    # Without a queue two pods spread over the two racks, as another test sees.
+    # Without a queue two pods spread over the two cliques, as another test sees.
     placement = kubectl.wait_until(KIND, name, NAMESPACE, lambda job: "placement" in job["status"], timeout=60)[
         "status"
     ]["placement"]
-    assert running["status"]["plan"]["placement"][0]["label"] == RACK
+    assert running["status"]["plan"]["placement"][0]["label"] == CLIQUE
     assert placement["crossing"] == 0
     assert len(placement["groups"][0]["domains"]) == 1
 
