@@ -67,9 +67,10 @@ class World:
         """Returns all objects."""
         return list(self.plane.call("GET", self._path(plural))["items"])
 
-    def create(self, plural: str, item: Object) -> Object:
-        """Creates an object, unknown fields refused as by kubectl."""
-        return dict(self.plane.call("POST", f"{self._path(plural)}?fieldValidation=Strict", item))
+    def create(self, plural: str, item: Object, *, dry_run: bool = False) -> Object:
+        """Creates an object, unknown fields refused as by kubectl; a dry run tells what would be stored."""
+        options = "fieldValidation=Strict" + ("&dryRun=All" if dry_run else "")
+        return dict(self.plane.call("POST", f"{self._path(plural)}?{options}", item))
 
     def patch(self, plural: str, name: str, patch: Object, subresource: str = "") -> Object:
         """Changes an object by a merge patch."""

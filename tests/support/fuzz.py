@@ -1,4 +1,4 @@
-"""Jobs that nobody would write: values that the CRD's schema lets through, put into a valid job."""
+"""Objects that nobody would write: specs made from the CRD's schema, and valid ones that somebody has spoiled."""
 
 import copy
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from customizer_operator.api.base import Resource
 from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.crds import build_crd
 from tests.support import samples
@@ -17,9 +18,9 @@ _QUANTITIES = ("1Gi", "500m", "0", 4, "1e3")
 _LARGEST = 2**31 - 1
 
 
-def spec_schema() -> Schema:
-    """Returns the schema of a CustomizationJob's spec."""
-    crd = build_crd(CustomizationJob)
+def spec_schema(kind: type[Resource] = CustomizationJob) -> Schema:
+    """Returns the schema of a kind's spec."""
+    crd = build_crd(kind)
     schema: Schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return schema
 
@@ -72,6 +73,15 @@ def _objects(schema: Schema) -> st.SearchStrategy[Any]:
 
 
 @st.composite
+def touched(draw: st.DrawFn, examples: list[Schema], fields: list[tuple[Path, Schema]]) -> Schema:
+    """Returns the spec of an example in which one or two members are what the schema lets through."""
+    spec: Schema = copy.deepcopy(draw(st.sampled_from(examples)))
+    for path, schema in draw(st.lists(st.sampled_from(fields), min_size=1, max_size=2)):
+        _put(spec, path, draw(values(schema)))
+    return spec
+
+
+@st.composite
 def jobs(draw: st.DrawFn, fields: list[tuple[Path, Schema]]) -> dict[str, Any]:
     """Returns a valid job of which a few fields have been replaced."""
     job = copy.deepcopy(samples.job())
@@ -84,3 +94,46 @@ def jobs(draw: st.DrawFn, fields: list[tuple[Path, Schema]]) -> dict[str, Any]:
         else:
             place[path[-1]] = draw(values(schema))
     return job
+
+
+_ODD: tuple[Any, ...] = (
+    None, True, "", " ", "0", "-a.", "a" * 300, "../..", "${HOME}", "s3://", "https://x:y@[::1", "\u00fc\u0000",
+    "\U0001f600", 0, -1, 1, 3, 7, 2**31 - 1, 2**31, 2**63, 0.5, -0.0, 1e308, [], [None], ["a", "a"], [[]], {},
+    {"a": 1}, {"name": ""},
+)  # fmt: skip
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, examples: list[Schema], fields: list[tuple[Path, Schema]]) -> Schema:
+    """Returns the spec of an example in which a few members were replaced, added or taken away, rightly or wrongly."""
+    spec: Schema = copy.deepcopy(draw(st.sampled_from(examples)))
+    for _ in range(draw(st.integers(1, 4))):
+        places = list(_find_places(spec))
+        act = draw(st.sampled_from(("add", "spoil", "remove")))
+        if act == "add" or not places:
+            path, schema = draw(st.sampled_from(fields))
+            _put(spec, path, draw(values(schema)))
+            continue
+        holder, key = draw(st.sampled_from(places))
+        if act == "spoil":
+            holder[key] = copy.deepcopy(draw(st.sampled_from(_ODD)))
+        else:
+            del holder[key]
+    return spec
+
+
+def _find_places(part: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields every member of objects and lists, with what holds it."""
+    children = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for key, child in children:
+        yield part, key
+        yield from _find_places(child)
+
+
+def _put(spec: Schema, path: Path, value: Any) -> None:
+    place = spec
+    for name in path[:-1]:
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
+            return
+    place[path[-1]] = value
