@@ -1,5 +1,6 @@
 """Answers what decisions ask beyond the caches: of the apiserver, of pods, of Kueue."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +32,8 @@ _VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _MEMORY = 600.0
 _ASKERS = 8
+_POD_ASKERS = 32
+"""Pods that are asked at the same time. They may all be silent."""
 _LOG_LINES = "40"
 _LOG_BYTES = 1 << 14
 
@@ -38,23 +41,39 @@ _LOG_BYTES = 1 << 14
 class Answers:
     """Asks, and remembers for a while what many decisions ask."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, api: ApiServer, pods: PodClient) -> None:
         self._api = api
-        self._pods = PodClient()
+        self._pods = pods
         self._askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="asker")
+        self._pod_askers = ThreadPoolExecutor(_POD_ASKERS, thread_name_prefix="pod-asker")
         self._remembered: dict[Question, tuple[float, object]] = {}
 
     def answer(self, questions: Iterable[Question]) -> dict[Question, object]:
-        """Answers what a decision asks."""
+        """Answers what a decision asks, but for what only a pod can tell and none has told lately."""
         now = time.monotonic()
-        for question in [q for q, (when, _) in self._remembered.items() if now - when > _MEMORY]:
+        for question in [q for q, (when, _) in tuple(self._remembered.items()) if now - when > _MEMORY]:
             self._remembered.pop(question, None)
-        asked = list(questions)
+        asked = [question for question in questions if not self._must_ask_pod(question, now)]
         if len(asked) <= 1:
             return {question: self._answer(question, now) for question in asked}
-        # A pod that does not answer costs seconds: many are asked at a time.
         answers = self._askers.map(lambda question: self._answer(question, now), asked)
         return dict(zip(asked, answers, strict=True))
+
+    async def ask_pods(self, questions: Iterable[Question]) -> dict[Question, object]:
+        """Answers what only pods can tell. One that is silent costs seconds: many are asked at a time, by others."""
+        loop, asked = asyncio.get_running_loop(), [question for question in questions if isinstance(question, HttpGet)]
+        futures = [loop.run_in_executor(self._pod_askers, self._pods.get, question.url) for question in asked]
+        answers: dict[Question, object] = {}
+        answers.update(zip(asked, await asyncio.gather(*futures), strict=True))
+        now = time.monotonic()
+        self._remembered.update((question, (now, answer)) for question, answer in answers.items())
+        return answers
+
+    def _must_ask_pod(self, question: Question, now: float) -> bool:
+        if not isinstance(question, HttpGet):
+            return False
+        known = self._remembered.get(question)
+        return known is None or now - known[0] >= question.max_age_seconds
 
     def _answer(self, question: Question, now: float) -> object:
         match question:
@@ -62,12 +81,12 @@ class Answers:
                 query = {"fieldSelector": f"involvedObject.uid={uid}"}
                 events = self._api.call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
                 return sorted(events, key=lambda event: event["metadata"]["creationTimestamp"])
-            case Exists(resource, namespace, name):
-                return self._api.find(path_of(resource, namespace, name))
+            case Exists(resource, namespace, name, max_age):
+                return self._find(question, now, max_age, path_of(resource, namespace, name))
             case LogOf(namespace, pod, container):
                 return self._read_log(namespace, pod, container)
-            case HttpGet(url, max_age):
-                return self._remember(question, now, max_age, lambda: self._pods.get(url))
+            case HttpGet():
+                return self._remembered[question][1]
             case Listed(resource, namespace, selector):
                 found = self._api.find(path_of(resource, namespace), {"labelSelector": selector})
                 return None if found is None else found["items"]
@@ -78,6 +97,15 @@ class Answers:
             case Served(resource):
                 path = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
                 return self._remember(question, now, _SERVED_MAX_AGE, lambda: self._knows(path, resource.plural))
+
+    def _find(self, question: Exists, now: float, max_age: float, path: str) -> object:
+        known = self._remembered.get(question)
+        if known is not None and now - known[0] < max_age:
+            return known[1]
+        found = self._api.find(path)
+        if found is not None and max_age > 0:
+            self._remembered[question] = (now, found)
+        return found
 
     def _read_log(self, namespace: str, pod: str, container: str) -> str | None:
         query = {"container": container, "tailLines": _LOG_LINES}

@@ -1,55 +1,68 @@
-"""The door to the Kubernetes API and the pods. Synchronous: callers run it in threads."""
+"""The door to the Kubernetes API and the pods. What is synchronous is run in threads by its callers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from pathlib import Path
 
 from customizer_operator.answers import Answers
 from customizer_operator.api.base import Object
 from customizer_operator.apiserver import LEASES, ApiError, ApiServer, path_of, read_own_clock
-from customizer_operator.cache import Cache, take_in
+from customizer_operator.cache import Cache, Place, take_in
 from customizer_operator.plan.plan import Plan, Question, Resource
+from customizer_operator.pod_client import PodClient
+from customizer_operator.selectors import find_selector
 from customizer_operator.writes import Writer
 
-_LIST_LIMIT = 500
+_LIST_LIMIT = 100
+"""Objects of a page. A page is unpacked as a whole, and what thousands of objects leave behind is not given back."""
 
 
 class Cluster:
     """Reads from the cluster and carries plans out."""
 
     def __init__(
-        self, cache: Cache, kubeconfig: Path | None = None, clock: Callable[[], datetime] = read_own_clock
+        self,
+        cache: Cache,
+        watched: Container[Resource],
+        kubeconfig: Path | None = None,
+        clock: Callable[[], datetime] = read_own_clock,
     ) -> None:
         self._api = ApiServer(kubeconfig, clock)
         self._cache = cache
-        self._answers = Answers(self._api)
-        self._writer = Writer(self._api, cache)
+        self._answers = Answers(self._api, PodClient())
+        self._writer = Writer(self._api, cache, watched)
 
-    def refresh(self, resource: Resource, namespace: str | None) -> list[Object] | None:
-        """Lists a resource into the cache; returns what was news, None if the cluster does not know the resource."""
-        items: list[Object] = []
-        query = {"limit": str(_LIST_LIMIT)}
+    def refresh(self, resource: Resource, namespace: str | None) -> bool:
+        """Lists a resource into the cache, page by page; tells whether the cluster knows the resource."""
+        listed: set[Place] = set()
+        selector = find_selector(resource)
+        query = {"limit": str(_LIST_LIMIT), **({} if selector is None else {"labelSelector": selector})}
         while True:
-            try:
-                page = self._api.call("GET", path_of(resource, namespace), query=query)
-            except ApiError as error:
-                if error.status == 404:
-                    return None
-                raise
-            items += [kept for item in page["items"] if (kept := take_in(resource, item)) is not None]
+            page = self._api.find(path_of(resource, namespace), query)
+            if page is None:
+                return False
+            for item in page["items"]:
+                if (kept := take_in(resource, item)) is not None:
+                    self._cache.put(resource, kept)
+                    listed.add((kept["metadata"]["namespace"], kept["metadata"]["name"]))
             token = page["metadata"].get("continue")
             if not token:
                 break
             query["continue"] = token
-        return self._cache.replace(resource, items, int(page["metadata"]["resourceVersion"]), namespace)
+        self._cache.drop_unlisted(resource, listed, int(page["metadata"]["resourceVersion"]), namespace)
+        return True
 
     def now(self) -> datetime:
         """Returns the time by which objects are dated, in whole seconds."""
         return self._api.now().replace(microsecond=0)
 
     def answer(self, questions: Iterable[Question]) -> dict[Question, object]:
-        """Answers what a decision asks."""
+        """Answers what a decision asks, but for what only a pod can tell and none has told lately."""
         return self._answers.answer(questions)
+
+    async def ask_pods(self, questions: Iterable[Question]) -> dict[Question, object]:
+        """Answers what only pods can tell."""
+        return await self._answers.ask_pods(questions)
 
     def carry_out(self, subject: Object, resource: Resource, plan: Plan) -> bool:
         """Makes the cluster as planned; False when the subject has changed meanwhile and must be looked at again.

@@ -76,9 +76,7 @@ class _States(Collector):
         """Yields the gauges."""
         objects = GaugeMetricFamily("customizer_objects", "Objects by kind and state", labels=["kind", "state"])
         for kind in self._kinds:
-            states = Count(
-                (item.get("status") or {}).get("state", "Unknown") for item in self._cache.all(kind.resource)
-            )
+            states = Count(note.state for _, note in self._cache.notes(kind.resource))
             for state, number in states.items():
                 objects.add_metric([kind.resource.kind, state], number)
         yield objects

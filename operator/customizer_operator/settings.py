@@ -19,8 +19,8 @@ class Settings:
     `CUSTOMIZER_VLLM_IMAGE`, `CUSTOMIZER_MULTI_LLM_IMAGE`: images that serve, unless spec.runtime.image names another.
     `CUSTOMIZER_OWN_NAMESPACE`: where the operator runs; NetworkPolicies let it in from there alone.
     `CUSTOMIZER_NAMESPACES`: comma-separated; the whole cluster when empty.
-    `CUSTOMIZER_RESYNC_SECONDS`: how often everything is listed and looked at again.
-    `CUSTOMIZER_WORKERS`: objects handled at the same time.
+    `CUSTOMIZER_RESYNC_SECONDS`: how often everything is listed; in that time every object is looked at once.
+    `CUSTOMIZER_WORKERS`: objects decided on at the same time.
     `CUSTOMIZER_LEASE_NAMESPACE`: where the Lease is that lets one of several operators write; without it there must
     be one operator alone.
     `CUSTOMIZER_HEALTH_PORT`, `CUSTOMIZER_METRICS_PORT`: where `/healthz` and `/readyz`, and `/metrics`, are served; off

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import logging
+from collections.abc import Container
 
 from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
 from customizer_operator.apiserver import ApiError, ApiServer, RefusedError, path_of
-from customizer_operator.cache import Cache, take_in
+from customizer_operator.cache import Cache, refer_to, take_in
 from customizer_operator.differences import is_within, merge_patch
 from customizer_operator.objects.events import build_event
 from customizer_operator.plan.plan import POD, Annotation, Event, Plan, Reference, Resource, find_resource
@@ -22,9 +23,11 @@ _REFUSALS = (400, 403, 422)
 class Writer:
     """Makes the cluster as planned."""
 
-    def __init__(self, api: ApiServer, cache: Cache) -> None:
+    def __init__(self, api: ApiServer, cache: Cache, watched: Container[Resource]) -> None:
         self._api = api
         self._cache = cache
+        self._watched = watched
+        """Of what no watch tells the cache must not hear either: it would believe it for ever."""
 
     def carry_out(self, subject: Object, resource: Resource, plan: Plan) -> bool:
         """Makes the cluster as planned; False when the subject has changed meanwhile and must be looked at again.
@@ -62,7 +65,7 @@ class Writer:
                 return
             raise
         log.info("created %s %s/%s", resource.kind, namespace, item["metadata"]["name"])
-        self._cache.put(resource, created)
+        self._remember(resource, created)
 
     def _apply(self, namespace: str, item: Object) -> None:
         resource = find_resource(item)
@@ -81,7 +84,7 @@ class Writer:
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
         )
         log.info("applied %s %s/%s", resource.kind, namespace, name)
-        self._cache.put(resource, applied)
+        self._remember(resource, applied)
 
     def _annotate(self, annotation: Annotation) -> None:
         """Tells a running pod something. One that has gone meanwhile needs to know nothing."""
@@ -99,8 +102,7 @@ class Writer:
                 raise
             return
         log.info("told Pod %s/%s of %s", annotation.namespace, annotation.pod, annotation.key)
-        if (kept := take_in(POD, written)) is not None:
-            self._cache.put(POD, kept)
+        self._remember(POD, written)
 
     def _delete(self, reference: Reference) -> None:
         options = {
@@ -121,8 +123,7 @@ class Writer:
             log.info("deleted %s %s/%s", reference.resource.kind, reference.namespace, reference.name)
         if "deletionTimestamp" not in left.get("metadata", {}):
             # Gone already. The watch may have begun too late to tell.
-            gone = {"namespace": reference.namespace, "name": reference.name, "uid": reference.uid}
-            self._cache.remove(reference.resource, {"metadata": gone})
+            self._cache.remove(reference)
 
     def _tell(self, subject: Object, resource: Resource, event: Event) -> None:
         """Writes an event under a name made from its content, so that the same one is written once."""
@@ -153,7 +154,7 @@ class Writer:
                 raise
             self._look_again(resource, subject)
             return False
-        self._cache.put(resource, written)
+        self._remember(resource, written)
         return True
 
     def _look_again(self, resource: Resource, subject: Object) -> None:
@@ -161,6 +162,10 @@ class Writer:
         metadata = subject["metadata"]
         found = self._api.find(path_of(resource, metadata["namespace"], metadata["name"]))
         if found is None or found["metadata"]["uid"] != metadata["uid"]:
-            self._cache.remove(resource, subject)
-        if found is not None and (kept := take_in(resource, found)) is not None:
+            self._cache.remove(refer_to(resource, subject))
+        if found is not None:
+            self._remember(resource, found)
+
+    def _remember(self, resource: Resource, item: Object) -> None:
+        if resource in self._watched and (kept := take_in(resource, item)) is not None:
             self._cache.put(resource, kept)

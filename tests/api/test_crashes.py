@@ -55,7 +55,7 @@ class Life:
         while not self._proxy.is_dead:
             before = len(self._proxy.writes)
             try:
-                operator._look_at(Key(KEY, self.world.namespace, NAME))
+                asyncio.run(operator._look_at(Key(KEY, self.world.namespace, NAME)))
             except ApiError:
                 assert self._proxy.is_dead
             if len(self._proxy.writes) == before:

@@ -143,7 +143,7 @@ class Life:
     def hear_of(self, plural: str) -> None:
         """Learns of one kind alone."""
         [resource] = [resource for resource in self._operator.resources if resource.plural == plural]
-        assert self._operator._cluster.refresh(resource, self.world.namespace) is not None
+        assert self._operator._cluster.refresh(resource, self.world.namespace)
 
     def knows(self, name: str) -> str | None:
         """Returns the uid of a job that the cache has."""
@@ -158,7 +158,7 @@ class Life:
     def _try(self, key: Key) -> bool:
         """Looks; tells whether the apiserver was ready for it, whose storage of a new kind takes a moment."""
         try:
-            self._operator._look_at(key)
+            asyncio.run(self._operator._look_at(key))
         except ApiError as error:
             if error.status != HTTPStatus.TOO_MANY_REQUESTS:
                 raise

@@ -6,6 +6,10 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 """What an object of ours, or a pod of it, is for."""
 REPLICA_INDEX_LABEL = "training.kubeflow.org/replica-index"
 """The rank of an attempt's pod, as training-operator labels it."""
+MANAGER_LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "customizer-operator"
+PREFLIGHT, TRAINING = "preflight", "training"
+"""Components of a CustomizationJob that have pods."""
 _PART_OF = "customizer"
 
 
@@ -35,7 +39,7 @@ def build_labels(owner_label: str, owner: str, component: str) -> dict[str, str]
         "app.kubernetes.io/name": _PART_OF,
         "app.kubernetes.io/instance": owner,
         COMPONENT_LABEL: component,
-        "app.kubernetes.io/managed-by": "customizer-operator",
+        MANAGER_LABEL: MANAGER,
         owner_label: owner,
     }
 

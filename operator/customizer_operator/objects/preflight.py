@@ -6,7 +6,7 @@ from customizer_operator.api.common import Resources
 from customizer_operator.api.customization_job import CustomizationJob
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import find_claims, find_token
-from customizer_operator.objects.names import build_job_labels, build_owner, config_map_name, preflight_name
+from customizer_operator.objects.names import PREFLIGHT, build_job_labels, build_owner, config_map_name, preflight_name
 from customizer_operator.objects.pods import (
     COMMAND,
     WORKSPACE_VOLUME,
@@ -34,7 +34,7 @@ _RESOURCES = Resources(requests={"cpu": "250m", "memory": "512Mi"})
 def build_preflight(job: CustomizationJob, images: Images) -> Object:
     """Builds the Job. It fails at once when the catalogue knows that another try ends the same way."""
     spec, name = job.spec, job.metadata.name
-    labels = build_job_labels(name, "preflight")
+    labels = build_job_labels(name, PREFLIGHT)
     claims = find_claims(spec)
     container = {
         "name": CONTAINER,

@@ -10,6 +10,7 @@ from customizer_operator.objects.images import Images
 from customizer_operator.objects.job_file import find_claims, find_token
 from customizer_operator.objects.names import (
     REPLICA_INDEX_LABEL,
+    TRAINING,
     attempt_name,
     build_job_labels,
     build_owner,
@@ -61,7 +62,7 @@ def build_training(job: CustomizationJob, images: Images, attempt: int) -> Objec
     by the name of its Service.
     """
     name, outline, scheduling = job.metadata.name, _outline(job), job.spec.scheduling
-    labels = build_job_labels(name, "training", attempt)
+    labels = build_job_labels(name, TRAINING, attempt)
     mesh = find_mesh(outline)
     annotations = build_pod_annotations(scheduling, mesh, attempt_name(name, attempt))
     whole = build_job_annotations(scheduling, mesh)

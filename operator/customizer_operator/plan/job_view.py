@@ -21,6 +21,9 @@ from customizer_operator.plan.pods import Pod, parse_pod
 from customizer_operator.plan.progress import ask_for_progress
 from customizer_operator.plan.salvage import salvage
 
+_CONFIG_MAP_MAX_AGE = 10.0
+"""Seconds for which a ConfigMap that was found is taken to be there; pods that wait for one wait longer."""
+
 
 class InvalidSpecError(Exception):
     """The apiserver let the object through but it cannot be understood; the message names the field."""
@@ -100,7 +103,8 @@ class JobView:
     @property
     def config_map_question(self) -> Exists:
         """Asks for the ConfigMap; ConfigMaps are not watched."""
-        return Exists(CONFIG_MAP, self.job.metadata.namespace, config_map_name(self.job.metadata.name))
+        name = config_map_name(self.job.metadata.name)
+        return Exists(CONFIG_MAP, self.job.metadata.namespace, name, max_age_seconds=_CONFIG_MAP_MAX_AGE)
 
     @property
     def preflight_question(self) -> Exists:

@@ -134,11 +134,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """Asks whether an object of any owner has a name. Answer: the `Object` or None."""
+    """Asks whether an object of any owner has a name. Answer: the `Object` or None.
+
+    One that was found is not asked for again within `max_age_seconds`.
+    """
 
     resource: Resource
     namespace: str
     name: str
+    max_age_seconds: float = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class World:
                 cache.put(resource, item)
         subject = self.subject
         observed = observe(self.kind, subject, cache, self.now)
-        observed = ask(self.kind, observed, lambda questions: {item: self._answer(item) for item in questions})
+        observed, _ = ask(self.kind, observed, lambda questions: {item: self._answer(item) for item in questions})
         plan = self.kind.plan(observed)
         if self.refusal is not None and plan.create:
             plan = self.kind.plan(observed.with_refusal(self.refusal)).only_told()

@@ -1,9 +1,10 @@
 """The cache: the newest version wins, whoever brings it."""
 
+import random
 from typing import Any
 
 from customizer_operator.api.base import JOB_LABEL
-from customizer_operator.cache import Cache, take_in
+from customizer_operator.cache import Cache, refer_to, take_in
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, POD, Key
 
 OWNER = Key("customizationjobs", "team", "tickets")
@@ -50,18 +51,10 @@ def test_a_changed_label_changes_the_owner() -> None:
 def test_the_removal_of_a_predecessor_does_not_remove_its_successor() -> None:
     cache = Cache()
     cache.put(POD, pod("a", 5, uid="new"))
-    cache.remove(POD, pod("a", 6, uid="old"))
+    cache.remove(refer_to(POD, pod("a", 6, uid="old")))
     assert names(cache) == ["a"]
-    cache.remove(POD, pod("a", 6, uid="new"))
+    cache.remove(refer_to(POD, pod("a", 6, uid="new")))
     assert names(cache) == []
-
-
-def test_a_list_tells_what_was_news() -> None:
-    cache = Cache()
-    for name in ("same", "changed", "gone"):
-        cache.put(POD, pod(name, 1))
-    news = cache.replace(POD, [pod("same", 1), pod("changed", 2), pod("new", 3)], 9, None)
-    assert [item["metadata"]["name"] for item in news] == ["changed", "new", "gone"]
 
 
 def test_a_list_drops_what_is_gone_and_keeps_what_came_later() -> None:
@@ -69,21 +62,80 @@ def test_a_list_drops_what_is_gone_and_keeps_what_came_later() -> None:
     cache.put(POD, pod("gone", 3))
     cache.put(POD, pod("stays", 3))
     cache.put(POD, pod("newer", 12))
-    cache.replace(POD, [pod("stays", 3), pod("added", 8)], version=10, namespace=None)
-    assert names(cache) == ["added", "newer", "stays"]
+    cache.drop_unlisted(POD, {("team", "stays")}, version=10, namespace=None)
+    assert names(cache) == ["newer", "stays"]
 
 
 def test_a_list_of_one_namespace_leaves_the_others_alone() -> None:
     cache = Cache()
     cache.put(POD, pod("a", 1))
-    cache.replace(POD, [], version=10, namespace="other")
+    cache.drop_unlisted(POD, set(), version=10, namespace="other")
     assert names(cache) == ["a"]
-    assert cache.all(CUSTOMIZATION_JOB) == []
+
+
+def listening() -> tuple[Cache, list[str]]:
+    news: list[str] = []
+    return Cache(changed=lambda _, item: news.append(item["metadata"]["name"])), news
+
+
+def test_news_is_what_is_new_changed_or_gone_whoever_brings_it() -> None:
+    cache, news = listening()
+    for name in ("same", "changed", "gone", "unlisted"):
+        cache.put(POD, pod(name, 1))
+    assert news == ["same", "changed", "gone", "unlisted"]
+    news.clear()
+    cache.put(POD, {**pod("changed", 2), "status": {"phase": "Running"}})
+    cache.remove(refer_to(POD, pod("gone", 1)))
+    cache.drop_unlisted(POD, {("team", "same"), ("team", "changed")}, version=10, namespace=None)
+    assert news == ["changed", "gone", "unlisted"]
+
+
+def test_what_is_known_already_or_differs_in_its_version_alone_is_no_news() -> None:
+    cache, news = listening()
+    first = pod("a", 5)
+    cache.put(POD, first)
+    news.clear()
+    cache.put(POD, first)
+    cache.put(POD, {**pod("a", 4), "status": {"phase": "Pending"}})
+    later = pod("a", 6)
+    later["metadata"]["managedFields"] = [{"manager": "kubelet"}]
+    cache.put(POD, later)
+    cache.remove(refer_to(POD, pod("nobody", 1)))
+    assert news == []
+    found = cache.get(POD, "team", "a")
+    assert found is not None
+    assert found["metadata"]["resourceVersion"] == "6", "the next write must name the newest version"
+
+
+def test_a_name_that_was_given_to_another_object_is_news() -> None:
+    cache, news = listening()
+    cache.put(POD, pod("a", 1, uid="old"))
+    cache.put(POD, pod("a", 2, uid="new"))
+    assert news == ["a", "a"]
+
+
+def test_what_is_read_is_as_it_was_put_and_belongs_to_the_reader() -> None:
+    cache = Cache()
+    odd = {**pod("b", 2), "spec": {"text": "\u00e4\ud800", "numbers": [1, 2.5, None, True], "large": "x" * 100_000}}
+    for item in (pod("a", 1), odd):
+        cache.put(POD, item)
+    found = cache.get(POD, "team", "b")
+    assert found == odd
+    found["spec"].clear()
+    assert cache.get(POD, "team", "b") == odd
+
+
+def test_alike_objects_take_a_fraction_of_their_size() -> None:
+    cache = Cache()
+    for number in range(50):
+        chance = random.Random(1)
+        spec = {"words": [chance.randbytes(8).hex() for _ in range(200)], "number": number}
+        cache.put(POD, {**pod(f"pod-{number}", number + 1), "spec": spec})
+    sizes = [len(kept.packed) for kept in cache._objects[POD].values()]
+    assert max(sizes) < 200
 
 
 def test_of_all_that_a_cluster_holds_only_what_is_ours_is_kept_and_knows_what_it_is() -> None:
-    mine = pod("a", 1)
-    mine["metadata"]["managedFields"] = [{"manager": "kubelet"}]
     assert take_in(POD, pod("other", 1, owner=None)) is None
-    assert take_in(POD, mine) == {"apiVersion": "v1", "kind": "Pod", **pod("a", 1)}
+    assert take_in(POD, pod("a", 1)) == {"apiVersion": "v1", "kind": "Pod", **pod("a", 1)}
     assert take_in(CUSTOMIZATION_JOB, pod("tickets", 1, owner=None)) is not None
