@@ -17,7 +17,7 @@ from tests.api.control_plane import ControlPlane
 
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _REFUSED = 400
-_HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "keep-alive")
+_HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +165,22 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.wfile.write(body)
 
             def _hand_on(self, response: http.client.HTTPResponse) -> None:
+                """Hands an answer on in pieces as it comes, so that whoever reads it knows one that was cut off."""
+                pieces = response.getheader("Content-Length") is None
                 self.send_response_only(response.status)
                 for key, value in response.getheaders():
                     if key.lower() not in _HOP_BY_HOP:
                         self.send_header(key, value)
+                if pieces:
+                    self.send_header("Transfer-Encoding", "chunked")
                 self.send_header("Connection", "close")
                 self.end_headers()
                 while piece := response.read1(1 << 16):
                     proxy._speaks.wait()
-                    self.wfile.write(piece)
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if pieces else piece)
                     self.wfile.flush()
+                if pieces:
+                    self.wfile.write(b"0\r\n\r\n")
 
             def log_message(self, *_: object) -> None:
                 """Is silent."""

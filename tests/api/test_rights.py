@@ -137,7 +137,8 @@ class Life:
 
     def look(self, name: str, plural: str = JOBS) -> None:
         """Learns of all that has changed, and looks a few times at an object."""
-        assert asyncio.run(self._operator._refresh())
+        # It fails while the apiserver makes room for a new kind.
+        self.world.wait("everything to be listed", lambda: asyncio.run(self._operator._refresh()))
         self.look_blindly(name, plural)
 
     def hear_of(self, plural: str) -> None:

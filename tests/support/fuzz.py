@@ -76,9 +76,19 @@ def _objects(schema: Schema) -> st.SearchStrategy[Any]:
 def touched(draw: st.DrawFn, examples: list[Schema], fields: list[tuple[Path, Schema]]) -> Schema:
     """Returns the spec of an example in which one or two members are what the schema lets through."""
     spec: Schema = copy.deepcopy(draw(st.sampled_from(examples)))
-    for path, schema in draw(st.lists(st.sampled_from(fields), min_size=1, max_size=2)):
+    # A member that others must accompany, or that excludes others, would be refused.
+    near = [(path, schema) for path, schema in fields if len(path) > 1 and _has(spec, path[:-1])]
+    for path, schema in draw(st.lists(st.sampled_from(near), min_size=1, max_size=2)):
         _put(spec, path, draw(values(schema)))
     return spec
+
+
+def _has(spec: Any, path: Path) -> bool:
+    for name in path:
+        if not isinstance(spec, dict) or name not in spec:
+            return False
+        spec = spec[name]
+    return isinstance(spec, dict)
 
 
 @st.composite
