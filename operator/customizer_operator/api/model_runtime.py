@@ -133,7 +133,10 @@ class Runtime(Model):
     tensor_parallel_size: int = Field(1, ge=1, le=16)
     """GPUs that share the model in each replica."""
     profile: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=256)
-    """Profile of a NIM: its name or id. Default: vllm for a MultiLLM of 1.x, else what the image chooses."""
+    """Profile of a NIM: its name or id. Default: vllm for a MultiLLM of 1.x, else what the image chooses. Full weights
+    on TensorRT-LLM in a ModelSpecificNIM of 1.x need its older backend, which is chosen if the name holds tensorrt_llm.
+    With an id, or the image's choice, set NIM_USE_TRTLLM_LEGACY_BACKEND and NIM_DISABLE_TRTLLM_PYTORCH_RT to 1 by
+    env."""
     quantization: str | None = Field(None, pattern="^[a-z0-9][a-z0-9_-]*$", max_length=64)
     """How the engine quantizes the weights while it loads them: fp8, for example. Default: as they are stored."""
     tool_call_parser: str | None = Field(None, pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)

@@ -205,6 +205,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "volumeMounts": [
             {**store, "mountPath": engine.store, "readOnly": True},
             {"name": _CACHE_VOLUME, "mountPath": CACHE},
+            *([{"name": _CACHE_VOLUME, "mountPath": engine.kernels, "subPath": "kernels"}] if engine.kernels else []),
             *shared,
             build_tmp_mount(),
             build_shared_memory_mount(),

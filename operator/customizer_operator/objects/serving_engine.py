@@ -14,6 +14,9 @@ Generation = Literal["V1", "V2", "Engine"]
 CACHE = "/cache"
 """Writable disk of the server; the weights themselves are mounted read-only."""
 
+_KERNELS = "/opt/cache"
+"""Where native images keep the kernels that they compile."""
+
 _VERSION = re.compile(r"^v?(\d+)(\.|$|-)")
 _COMMON = {
     "HF_HUB_OFFLINE": "1",
@@ -66,6 +69,8 @@ class Engine:
     group: int
     store: str = str(MODEL_STORE)
     """Where the server looks for the model store."""
+    kernels: str | None = None
+    """Folder of the image to which it writes the kernels that it compiles; None: it writes below CACHE."""
 
 
 def find_generation(runtime: Runtime, image: str) -> Generation:
@@ -130,6 +135,7 @@ def build_engine(runtime: Runtime, image: str, weights: Weights, cache: str = CA
         user=1000,
         group=2000,
         store=store,
+        kernels=_KERNELS if generation == "Engine" else None,
     )
 
 
@@ -183,8 +189,10 @@ def _v1_model(runtime: Runtime, weights: Weights) -> dict[str, str]:
         return {"NIM_MODEL_NAME": str(SERVED_MODEL), "NIM_MODEL_PROFILE": runtime.profile or "vllm"}
     if weights.base_in_image:
         return {}
-    # The engine that it builds of the weights is kept under the custom name.
-    variables = {"NIM_FT_MODEL": str(SERVED_MODEL), "NIM_CUSTOM_MODEL_NAME": weights.main_name}
+    # NeMo sets both to the path. The engine that is built of the weights is kept under the custom name.
+    variables = dict.fromkeys(("NIM_FT_MODEL", "NIM_CUSTOM_MODEL"), str(SERVED_MODEL))
+    variables["NIM_CUSTOM_MODEL_NAME"] = weights.main_name
+    # An id does not tell whether it is one of TensorRT-LLM, and neither does no profile at all.
     if runtime.profile is not None and "tensorrt_llm" in runtime.profile:
         variables |= {"NIM_USE_TRTLLM_LEGACY_BACKEND": "1", "NIM_DISABLE_TRTLLM_PYTORCH_RT": "1"}
     return variables

@@ -79,6 +79,7 @@ def serve(runtime: Object, artifact: Any = MODEL, **spec: Any) -> World:
             MODEL,
             {"repository": "nim/llama", "tag": "1.8.6"},
             {
+                "NIM_CUSTOM_MODEL": "/model-store/model",
                 "NIM_CUSTOM_MODEL_NAME": "tickets",
                 "NIM_FT_MODEL": "/model-store/model",
                 "NIM_SERVED_MODEL_NAME": "tickets",

@@ -22,7 +22,12 @@ NIM = CACHES | {"NIM_CACHE_PATH": "/cache/nim"}
 PEFT = {"NIM_PEFT_SOURCE": "/model-store/adapters", "NIM_SERVED_MODEL_NAME": "tickets-base"}
 V1 = {"NIM_MODEL_NAME": "/model-store/model", "NIM_MODEL_PROFILE": "vllm"}
 V2 = {"NIM_MODEL_PATH": "/model-store/model"}
-FT = {"NIM_FT_MODEL": "/model-store/model", "NIM_CUSTOM_MODEL_NAME": "tickets", "NIM_SERVED_MODEL_NAME": "tickets"}
+FT = {
+    "NIM_FT_MODEL": "/model-store/model",
+    "NIM_CUSTOM_MODEL": "/model-store/model",
+    "NIM_CUSTOM_MODEL_NAME": "tickets",
+    "NIM_SERVED_MODEL_NAME": "tickets",
+}
 NATIVE = {"NIM_ENGINE_MODEL_PATH": "/model/model", "NIM_ENGINE_MODEL_NAME": "tickets"}
 TOOLS = {"toolCallParser": "hermes", "chatTemplate": "{{ messages }}"}
 TOOL_ARGUMENTS = (
@@ -162,6 +167,13 @@ def test_vllm_is_told_by_arguments(runtime: dict[str, object], weights: Weights,
                 "NIM_DISABLE_TRTLLM_PYTORCH_RT": "1",
             },
             id="V1 made for one model, full weights on TensorRT-LLM",
+        ),
+        pytest.param(
+            "V1",
+            {"type": "ModelSpecificNIM", "profile": "ab4c0f"},
+            MODEL,
+            FT | {"NIM_MODEL_PROFILE": "ab4c0f"},
+            id="V1 made for one model, a profile whose id does not tell its engine",
         ),
         pytest.param(
             "V1",

@@ -166,7 +166,7 @@ def test_only_a_nim_of_v2_and_full_weights_may_be_read_directly() -> None:
     assert "tickets is an adapter, whose base must lie on the server's disk" in world.settle()["message"]
 
 
-def test_a_native_nim_finds_its_model_where_it_looks() -> None:
+def test_a_native_nim_finds_its_model_where_it_looks_and_may_write_its_kernels() -> None:
     world = World(
         build_deployment(runtime={"type": "MultiLLM", "generation": "Engine"}),
         publish(MODEL),
@@ -177,6 +177,7 @@ def test_a_native_nim_finds_its_model_where_it_looks() -> None:
     (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
     store = next(mount for mount in server["volumeMounts"] if mount["name"] == "model-store")
     assert store["mountPath"] == "/model"
+    assert {"name": "cache", "mountPath": "/opt/cache", "subPath": "kernels"} in server["volumeMounts"]
 
 
 def test_servers_share_a_cache_that_only_stage_may_write() -> None:
