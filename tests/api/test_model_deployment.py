@@ -61,7 +61,18 @@ NVIDIA: Object = {"backend": "NIMService", **runtime(type="MultiLLM", image="reg
         (runtime(args=["--api-key=x"]), "the operator sets --model"),
         (runtime(type="MultiLLM", generation="V1", args=["--x"]), "takes no arguments"),
         (runtime(args=["--max-num-seqs", "--port=1"]), "the operator sets --model, --served-model-name"),
+        (runtime(args=["--served_model_name=x"]), "the operator sets --model, --served-model-name"),
+        (runtime(args=["--enforce-eager", "--lora_modules", "a=/x"]), "the operator sets --model, --served-model-name"),
+        (runtime(args=["--served-model-n=x"]), "the operator sets --model, --served-model-name"),
+        (runtime(args=["--served-model-name.a", "x"]), "the operator sets --model, --served-model-name"),
+        (runtime(args=["--enforce-eager", "--", "other"]), "the operator sets --model, --served-model-name"),
+        (runtime(args=["--config=/tmp/a.yaml"]), "none of them may come by --config"),
+        (runtime(args=["other/model", "--enforce-eager"]), "the first must begin with - or --"),
+        (runtime(args=["-1"]), "the first must begin with - or --"),
         (runtime(env=[{"name": "NIM_PEFT_SOURCE", "value": "/x"}]), "the operator sets this variable"),
+        (runtime(env=[{"name": "NIM_MAX_LORA_RANK", "value": "8"}]), "the operator sets this variable"),
+        (runtime(env=[{"name": "NIM_PEFT_REFRESH_INTERVAL", "value": "8"}]), "the operator sets this variable"),
+        (runtime(env=[{"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "0"}]), "the operator sets this variable"),
         (runtime(env=[{"name": "A"}]), "exactly one of value and valueFrom"),
         (runtime(env=[{"name": "VLLM_API_KEY", "value": "x"}]), "use runtime.servedModelName, runtime.apiKeySecretRef"),
         (runtime(type="MultiLLM", apiKeySecretRef={"name": "a"}), "a NIM checks no keys"),
@@ -108,6 +119,18 @@ def test_a_mistake_is_refused_with_what_to_change(world: World, spec: Object, wo
     with pytest.raises(ApiRefusedError) as refusal:
         world.create(KIND, deployment(**spec))
     assert words in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--max-loras", "2", "--model-impl=auto", "--config-format", "hf", "-tp", "2"],
+        ["--hf-overrides.rope_scaling.type=yarn", "--max_num_seqs=4", "--enforce-eager"],
+        [],
+    ],
+)
+def test_options_that_the_operator_does_not_set_are_the_users(world: World, arguments: list[str]) -> None:
+    world.create(KIND, deployment(**runtime(args=arguments)))
 
 
 def test_the_backend_stays(world: World) -> None:

@@ -18,24 +18,40 @@ _OURS = (
     "NIM_ENGINE_MODEL_PATH",
     "NIM_FT_MODEL",
     "NIM_HTTP_API_PORT",
+    "NIM_MAX_LORA_RANK",
     "NIM_MODEL_NAME",
     "NIM_MODEL_PATH",
     "NIM_PASSTHROUGH_ARGS",
+    "NIM_PEFT_REFRESH_INTERVAL",
     "NIM_PEFT_SOURCE",
     "NIM_SERVED_MODEL_NAME",
     "NIM_SERVER_PORT",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
     "VLLM_API_KEY",
 )
 _OUR_ARGUMENTS = (
-    "--model",
-    "--served-model-name",
-    "--port",
-    "--host",
-    "--root-path",
-    "--api-key",
-    "--lora-modules",
-    "--max-lora-rank",
+    "model",
+    "served-model-name",
+    "port",
+    "host",
+    "root-path",
+    "api-key",
+    "lora-modules",
+    "max-lora-rank",
+    "config",
 )
+
+
+def _build_beginnings(name: str) -> str:
+    """Returns a pattern of whatever a name begins with, for that is enough for vLLM; it takes _ for - as well."""
+    pattern = ""
+    for letter in reversed(name):
+        pattern = f"({'[-_]' if letter == '-' else letter}{pattern})?"
+    return pattern
+
+
+_OURS_SPELLED = f"^--({'|'.join(_build_beginnings(name) for name in _OUR_ARGUMENTS)})([=.]|$)"
+"""Also matches `--` alone, after which anything is taken for another model."""
 
 Argument = Annotated[str, Field(min_length=1, max_length=1024)]
 
@@ -74,7 +90,7 @@ class EnvVar(Model):
         CelRule(
             f"!(self.name in {list(_OURS)!r})",
             "the operator sets this variable from spec; use runtime.servedModelName, runtime.apiKeySecretRef, "
-            "runtime.args or spec.model",
+            "runtime.lora, runtime.args or spec.model",
         ),
     )
 
@@ -186,8 +202,13 @@ class Runtime(Model):
             "a NIM of generation V1 takes no arguments; use env, or type: VLLM",
         ),
         CelRule(
-            f"!has(self.args) || !self.args.exists(a, a.split('=')[0] in {list(_OUR_ARGUMENTS)!r})",
-            "the operator sets --model, --served-model-name, --host, --port, --api-key and the --lora-modules; "
-            "use spec.model, runtime.servedModelName and runtime.apiKeySecretRef",
+            f"!has(self.args) || !self.args.exists(a, a.matches('{_OURS_SPELLED}'))",
+            "the operator sets --model, --served-model-name, --host, --port, --api-key and the --lora-modules, and "
+            "none of them may come by --config; use spec.model, runtime.servedModelName, runtime.lora and "
+            "runtime.apiKeySecretRef",
+        ),
+        CelRule(
+            "!has(self.args) || size(self.args) == 0 || self.args[0].matches('^--?[A-Za-z]')",
+            "args are options: the first must begin with - or --, for anything else would be taken for another model",
         ),
     )
