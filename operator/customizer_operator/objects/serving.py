@@ -204,8 +204,7 @@ def _build_server_pod(deployment: ModelDeployment, access: Access, engine: Engin
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {**store, "mountPath": engine.store, "readOnly": True},
-            {"name": _CACHE_VOLUME, "mountPath": CACHE},
-            *([{"name": _CACHE_VOLUME, "mountPath": engine.kernels, "subPath": "kernels"}] if engine.kernels else []),
+            *_build_cache_mounts(spec, engine),
             *shared,
             build_tmp_mount(),
             build_shared_memory_mount(),
@@ -267,6 +266,16 @@ def _annotate_template(runtime: Runtime) -> dict[str, str]:
 
 def _build_shared_volume(cache: WeightCache) -> Object:
     return {"name": _SHARED_VOLUME, "persistentVolumeClaim": {"claimName": cache.claim_name}}
+
+
+def _build_cache_mounts(spec: ModelDeploymentSpec, engine: Engine) -> list[Object]:
+    """Where a server writes: to its node's disk, and what every server would download to the volume that they share."""
+    mounts: list[Object] = [{"name": _CACHE_VOLUME, "mountPath": CACHE}]
+    if engine.kernels is not None:
+        mounts.append({"name": _CACHE_VOLUME, "mountPath": engine.kernels, "subPath": "kernels"})
+    if spec.cache is not None and engine.downloads is not None:
+        mounts.append({"name": _SHARED_VOLUME, "mountPath": engine.downloads, "subPath": "nim"})
+    return mounts
 
 
 def _template_volume() -> Object:

@@ -71,6 +71,8 @@ class Engine:
     """Where the server looks for the model store."""
     kernels: str | None = None
     """Folder of the image to which it writes the kernels that it compiles; None: it writes below CACHE."""
+    downloads: str | None = None
+    """Folder to which it brings its base model by itself; None: it finds all weights in the model store."""
 
 
 def find_generation(runtime: Runtime, image: str) -> Generation:
@@ -111,7 +113,8 @@ def build_engine(runtime: Runtime, image: str, weights: Weights, cache: str = CA
     if runtime.type == "VLLM":
         return _vllm(runtime, weights, common)
     generation = find_generation(runtime, image)
-    variables = common | {"NIM_CACHE_PATH": f"{cache}/nim"}
+    downloads = f"{cache}/nim"
+    variables = common | {"NIM_CACHE_PATH": downloads}
     store = str(MODEL_STORE)
     if generation == "Engine":
         # These images want their model below /model.
@@ -136,6 +139,7 @@ def build_engine(runtime: Runtime, image: str, weights: Weights, cache: str = CA
         group=2000,
         store=store,
         kernels=_KERNELS if generation == "Engine" else None,
+        downloads=downloads if weights.base_in_image else None,
     )
 
 

@@ -190,3 +190,15 @@ def test_servers_share_a_cache_that_only_stage_may_write() -> None:
     for reader in (sidecar, server):
         assert {"name": "model-cache", "mountPath": "/model-cache", "readOnly": True} in reader["volumeMounts"]
     assert Serving.model_validate_json(template["metadata"]["annotations"][FILE_ANNOTATION]).cached
+
+
+@pytest.mark.parametrize(("artifact", "shares"), [(ADAPTER, True), (MODEL, False)])
+def test_a_nim_that_brings_its_base_by_itself_brings_it_to_the_cache(artifact: Any, shares: bool) -> None:
+    runtime = {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6"}
+    spec = build_deployment(runtime=runtime, cache={"claimName": "weights"})
+    world = World(spec, publish(artifact), artifact, listed=["tickets", "tickets-base"])
+    world.settle()
+    (server,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "NIM_CACHE_PATH", "value": "/cache/nim"} in server["env"]
+    mount = {"name": "model-cache", "mountPath": "/cache/nim", "subPath": "nim"}
+    assert (mount in server["volumeMounts"]) == shares
