@@ -98,6 +98,9 @@ class Operator:
             if self._leadership is not None:
                 await self._leadership.gain()
                 group.create_task(self._lead(self._leadership))
+                # It may have waited for days: what a watch has missed meanwhile must not be decided upon.
+                while not await self._refresh():
+                    await asyncio.sleep(_RETRY_PAUSE)
             group.create_task(self._reconciler.run(_MOST_LOOKS))
 
     async def _lead(self, leadership: Leadership) -> None:
