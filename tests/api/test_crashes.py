@@ -8,7 +8,7 @@ from typing import Any
 
 from customizer_contract.errors import ExitCode
 from customizer_operator.apiserver import ApiError
-from customizer_operator.main import Operator
+from customizer_operator.loop import Operator
 from customizer_operator.objects.images import Images
 from customizer_operator.plan.plan import Key
 from customizer_operator.settings import Settings

@@ -16,7 +16,7 @@ import yaml
 
 from customizer_contract.result import Result
 from customizer_operator.apiserver import ApiError
-from customizer_operator.main import Operator
+from customizer_operator.loop import Operator
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.serving_canary import canary_name
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key

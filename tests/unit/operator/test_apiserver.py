@@ -14,7 +14,7 @@ import pytest
 
 from customizer_operator import apiserver
 from customizer_operator.apiserver import ApiError, ApiServer
-from customizer_operator.watches import Backoffs
+from customizer_operator.main import Backoffs
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
