@@ -126,12 +126,12 @@ class Cache:
         return {resource: tuple(self._unpack(resource, kept) for kept in items) for resource, items in found.items()}
 
     def put(self, resource: Resource, item: Object) -> None:
-        """Keeps an object unless it, or a newer version, is here."""
+        """Keeps an object unless a newer version is here. One version reads otherwise after its CRD has changed."""
         place, version = _find_place(item), _read_version(item)
         with self._lock:
             kept = self._objects.setdefault(resource, {})
             old = kept.get(place)
-            if old is not None and old.version >= version:
+            if old is not None and old.version > version:
                 return
             if resource not in self._packers:
                 self._packers[resource] = _Packer(item)

@@ -107,6 +107,19 @@ def test_what_is_known_already_or_differs_in_its_version_alone_is_no_news() -> N
     assert found["metadata"]["resourceVersion"] == "6", "the next write must name the newest version"
 
 
+def test_what_reads_otherwise_because_its_crd_has_changed_is_news_under_the_same_version() -> None:
+    told: list[Any] = []
+    cache = Cache(changed=lambda resource, item: told.append(item))
+    item = pod("a", 1)
+    cache.put(POD, {**item, "spec": {"tier": "gold"}})
+    cache.put(POD, item)
+    cache.put(POD, item)
+    assert [entry.get("spec") for entry in told] == [{"tier": "gold"}, None]
+    found = cache.get(POD, "team", "a")
+    assert found is not None
+    assert "spec" not in found
+
+
 def test_a_name_that_was_given_to_another_object_is_news() -> None:
     cache, news = listening()
     cache.put(POD, pod("a", 1, uid="old"))
