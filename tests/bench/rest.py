@@ -27,6 +27,8 @@ _SUSPENDED = 10
 _PATIENCE = 1200.0
 _QUIET = 10.0
 _MAKERS = 12
+_PERIODS = 2.0
+"""Of the resync: in the first, all that there is was looked at just before."""
 
 
 @contextmanager
@@ -123,8 +125,9 @@ class Watched:
         )
 
 
-def report(count: int, window: float, resync: float) -> None:
+def report(count: int, resync: float) -> None:
     """Prints memory, processor and writes beside their goals."""
+    window = resync * _PERIODS
     with start_control_plane() as plane:
         lives = live_once(plane)
         world = World(plane, "rest")
@@ -164,10 +167,9 @@ def main() -> None:
     """Runs it: `python -m tests.bench.rest`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=5000)
-    parser.add_argument("--window", type=float, default=300, help="seconds of measuring")
-    parser.add_argument("--resync", type=float, default=300, help="CUSTOMIZER_RESYNC_SECONDS; by default it is 600")
+    parser.add_argument("--resync", type=float, default=200, help="CUSTOMIZER_RESYNC_SECONDS; by default it is 600")
     arguments = parser.parse_args()
-    report(arguments.jobs, arguments.window, arguments.resync)
+    report(arguments.jobs, arguments.resync)
 
 
 if __name__ == "__main__":
