@@ -58,11 +58,12 @@ def e2e() -> None:
 _SECOND_CHANCE = ("--reruns=1", "-rR")
 """Real servers on a machine that others share: what fails is run once more, and the summary names it."""
 
-_TWO_AT_A_TIME = ("--numprocesses=2", "--dist=loadfile")
-"""Tests of real servers and trainings wait a lot, and most compute on one core. A file's tests share what they made."""
+_AT_A_TIME = {"api": 4, "train": 3, "e2e": 2}
+"""Test files that run side by side on two cores: tests of real servers and trainings wait a lot, those of the apiserver
+most; two of e2e have as many engines as 16 GB hold."""
 
-_IN_ORDER = ("--no-loadscope-reorder",)
-"""The longest file's name comes first."""
+_BY_FILE = ("--dist=loadfile", "--no-loadscope-reorder")
+"""A file's tests share what they made. In the order of names the files that take long are not the last."""
 
 LEVELS: dict[str, Callable[[], None]] = {level.__name__: level for level in (lint, unit, api, train, e2e)}
 
@@ -70,6 +71,7 @@ LEVELS: dict[str, Callable[[], None]] = {level.__name__: level for level in (lin
 def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> None:
     """Runs the tests of one folder with coverage, which `summarize` adds up."""
     python = environments.make(environment) / "bin" / "python"
+    at_a_time = _AT_A_TIME.get(level)
     # `-P`: the working directory must not shadow the standard library (operator/ is a folder here).
     command: list[str | Path] = [
         *wrapper,
@@ -81,8 +83,7 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
         "--cov",
         "--cov-report=",
         "--durations=5",
-        *(() if level == "unit" else (*_SECOND_CHANCE, *_TWO_AT_A_TIME)),
-        *(_IN_ORDER if level == "api" else ()),
+        *((*_SECOND_CHANCE, f"--numprocesses={at_a_time}", *_BY_FILE) if at_a_time else ()),
     ]
     call(*command, COVERAGE_FILE=str(REPORTS / f".coverage.{level}.{environment}"), **variables)
 
