@@ -58,7 +58,7 @@ def e2e() -> None:
 _SECOND_CHANCE = ("--reruns=1", "-rR")
 """Real servers on a machine that others share: what fails is run once more, and the summary names it."""
 
-_AT_A_TIME = {"api": 3, "train": 3, "e2e": 2}
+_AT_A_TIME = {"api": 3, "train": 2, "e2e": 2}
 """Test files that run side by side on two cores: tests of real servers and trainings wait a lot, those of the apiserver
 most; two of e2e have as many engines as 16 GB hold."""
 
