@@ -72,8 +72,7 @@ class Answers:
     def _must_ask_pod(self, question: Question, now: float) -> bool:
         if not isinstance(question, HttpGet):
             return False
-        known = self._remembered.get(question)
-        return known is None or now - known[0] >= question.max_age_seconds
+        return self._recall(question, now, question.max_age_seconds) is None
 
     def _answer(self, question: Question, now: float) -> object:
         match question:
@@ -99,8 +98,7 @@ class Answers:
                 return self._remember(question, now, _SERVED_MAX_AGE, lambda: self._knows(path, resource.plural))
 
     def _find(self, question: Exists, now: float, max_age: float, path: str) -> object:
-        known = self._remembered.get(question)
-        if known is not None and now - known[0] < max_age:
+        if (known := self._recall(question, now, max_age)) is not None:
             return known[1]
         found = self._api.find(path)
         if found is not None and max_age > 0:
@@ -116,12 +114,16 @@ class Answers:
         return data[-_LOG_BYTES:].decode(errors="replace")
 
     def _remember(self, question: Question, now: float, max_age: float, ask: Callable[[], object]) -> object:
-        known = self._remembered.get(question)
-        if known is not None and now - known[0] < max_age:
+        if (known := self._recall(question, now, max_age)) is not None:
             return known[1]
         answer = ask()
         self._remembered[question] = (now, answer)
         return answer
+
+    def _recall(self, question: Question, now: float, max_age: float) -> tuple[float, object] | None:
+        """Returns when a question was answered last and how, unless that is too long ago."""
+        known = self._remembered.get(question)
+        return known if known is not None and now - known[0] < max_age else None
 
     def _read_node_labels(self) -> dict[str, dict[str, str]]:
         """Lists the metadata of the nodes; the apiserver leaves the rest out."""

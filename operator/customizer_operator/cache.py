@@ -127,7 +127,7 @@ class Cache:
 
     def put(self, resource: Resource, item: Object) -> None:
         """Keeps an object unless a newer version is here. One version reads otherwise after its CRD has changed."""
-        place, version = _find_place(item), _read_version(item)
+        place, version = find_place(item), _read_version(item)
         with self._lock:
             kept = self._objects.setdefault(resource, {})
             old = kept.get(place)
@@ -195,7 +195,8 @@ def refer_to(resource: Resource, item: Object) -> Reference:
     return Reference(resource, metadata["namespace"], metadata["name"], metadata["uid"])
 
 
-def _find_place(item: Object) -> Place:
+def find_place(item: Object) -> Place:
+    """Returns where an object is."""
     return item["metadata"]["namespace"], item["metadata"]["name"]
 
 

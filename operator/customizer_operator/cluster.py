@@ -7,7 +7,7 @@ from pathlib import Path
 from customizer_operator.answers import Answers
 from customizer_operator.api.base import Object
 from customizer_operator.apiserver import LEASES, ApiError, ApiServer, path_of, read_own_clock
-from customizer_operator.cache import Cache, Place, take_in
+from customizer_operator.cache import Cache, Place, find_place, take_in
 from customizer_operator.plan.plan import Plan, Question, Resource
 from customizer_operator.pod_client import PodClient
 from customizer_operator.selectors import find_selector
@@ -44,7 +44,7 @@ class Cluster:
             for item in page["items"]:
                 if (kept := take_in(resource, item)) is not None:
                     self._cache.put(resource, kept)
-                    listed.add((kept["metadata"]["namespace"], kept["metadata"]["name"]))
+                    listed.add(find_place(kept))
             token = page["metadata"].get("continue")
             if not token:
                 break

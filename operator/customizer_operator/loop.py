@@ -85,8 +85,7 @@ class Operator:
     async def run(self) -> None:
         """Works until cancelled. The caches are filled before the first decision; one that does not lead keeps them."""
         self._loop = asyncio.get_running_loop()
-        while not await self._refresh():
-            await asyncio.sleep(_RETRY_PAUSE)
+        await self._fill()
         self.is_filled = True
         async with asyncio.TaskGroup() as group:
             group.create_task(self._resync())
@@ -95,8 +94,7 @@ class Operator:
                 await self._leadership.gain()
                 group.create_task(self._lead(self._leadership))
                 # It may have waited for days: what a watch has missed meanwhile must not be decided upon.
-                while not await self._refresh():
-                    await asyncio.sleep(_RETRY_PAUSE)
+                await self._fill()
             group.create_task(self._reconciler.run(_MOST_LOOKS))
 
     async def _lead(self, leadership: Leadership) -> None:
@@ -140,6 +138,11 @@ class Operator:
                     self._reconciler.add(key, after=period * random.random())  # noqa: S311
             await asyncio.sleep(period)
             await self._refresh()
+
+    async def _fill(self) -> None:
+        """Lists everything, as often as it takes."""
+        while not await self._refresh():
+            await asyncio.sleep(_RETRY_PAUSE)
 
     async def _refresh(self) -> bool:
         """Lists everything, which heals what a watch may have missed: what is news wakes those whom it concerns."""

@@ -4,12 +4,11 @@ import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
 from http.server import ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Any
 
 import kopf
 from prometheus_client import start_http_server
 
-from customizer_operator.api.base import Object
 from customizer_operator.health import serve_health
 from customizer_operator.loop import Operator
 from customizer_operator.plan.plan import Resource
@@ -19,21 +18,6 @@ from customizer_operator.settings import Settings
 _IDLE_SECONDS = 0.1
 _PAGE = 100
 """Objects that kopf reads at a time when it begins to watch."""
-
-
-class Loop(Protocol):
-    """What kopf starts, ends, and tells of all that it sees."""
-
-    resources: tuple[Resource, ...]
-    """What is watched."""
-    is_filled: bool
-    """Whether decisions can be taken yet."""
-
-    async def run(self) -> None:
-        """Works until cancelled; while it does the process is healthy."""
-
-    def notice(self, resource: Resource, item: Object, *, gone: bool) -> None:
-        """Takes in an object as it is now, or as it was when it went."""
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -100,7 +84,7 @@ def configure(settings: kopf.OperatorSettings, resources: Sequence[Resource]) ->
             settings.watching.label_selectors[resource.group, resource.version, resource.plural] = selector
 
 
-def build_registry(operator: Loop, health_port: int) -> kopf.OperatorRegistry:
+def build_registry(operator: Operator, health_port: int) -> kopf.OperatorRegistry:
     """Registers what watches and what works. Nothing makes kopf write: no finalizers, no annotations, no events."""
     registry = kopf.OperatorRegistry()
     background: list[asyncio.Task[None]] = []

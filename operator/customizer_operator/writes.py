@@ -89,20 +89,8 @@ class Writer:
     def _annotate(self, annotation: Annotation) -> None:
         """Tells a running pod something. One that has gone meanwhile needs to know nothing."""
         body = {"metadata": {"uid": annotation.uid, "annotations": {annotation.key: annotation.value}}}
-        try:
-            written = self._api.call(
-                "PATCH",
-                path_of(POD, annotation.namespace, annotation.pod),
-                body=body,
-                content_type="application/merge-patch+json",
-                query={"fieldManager": FIELD_MANAGER},
-            )
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise
-            return
-        log.info("told Pod %s/%s of %s", annotation.namespace, annotation.pod, annotation.key)
-        self._remember(POD, written)
+        if self._patch(POD, path_of(POD, annotation.namespace, annotation.pod), body):
+            log.info("told Pod %s/%s of %s", annotation.namespace, annotation.pod, annotation.key)
 
     def _delete(self, reference: Reference) -> None:
         options = {
@@ -141,10 +129,17 @@ class Writer:
             "metadata": {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]},
             "status": merge_patch(subject.get("status", {}), status),
         }
+        if self._patch(resource, path_of(resource, metadata["namespace"], metadata["name"]) + "/status", body):
+            return True
+        self._look_again(resource, subject)
+        return False
+
+    def _patch(self, resource: Resource, path: str, body: Object) -> bool:
+        """Merges a patch into an object; False if that is gone, or another one than the patch says."""
         try:
             written = self._api.call(
                 "PATCH",
-                path_of(resource, metadata["namespace"], metadata["name"]) + "/status",
+                path,
                 body=body,
                 content_type="application/merge-patch+json",
                 query={"fieldManager": FIELD_MANAGER},
@@ -152,7 +147,6 @@ class Writer:
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
-            self._look_again(resource, subject)
             return False
         self._remember(resource, written)
         return True
