@@ -189,12 +189,6 @@ class Cache:
                 self._owned.pop(owner, None)
 
 
-def refer_to(resource: Resource, item: Object) -> Reference:
-    """Returns the reference to an object."""
-    metadata = item["metadata"]
-    return Reference(resource, metadata["namespace"], metadata["name"], metadata["uid"])
-
-
 def find_place(item: Object) -> Place:
     """Returns where an object is."""
     return item["metadata"]["namespace"], item["metadata"]["name"]

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from customizer_operator.api.base import Object
 from customizer_operator.apiserver import ApiError, RefusedError, read_own_clock
-from customizer_operator.cache import Cache, refer_to, take_in
+from customizer_operator.cache import Cache, take_in
 from customizer_operator.cluster import Cluster
 from customizer_operator.election import Leadership
 from customizer_operator.kinds import OPTIONAL, Kind, build_kinds
 from customizer_operator.metrics import Metrics
 from customizer_operator.observer import ask, build_note_taker, find_keys_to_wake, observe
-from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key, Observed, Question, Resource
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Key, Observed, Question, Resource, refer_to
 from customizer_operator.reconciler import Reconciler
 from customizer_operator.settings import Settings
 

@@ -7,10 +7,10 @@ from collections.abc import Container
 
 from customizer_operator.api.base import FIELD_MANAGER, GROUP, Object
 from customizer_operator.apiserver import ApiError, ApiServer, RefusedError, path_of
-from customizer_operator.cache import Cache, refer_to, take_in
+from customizer_operator.cache import Cache, take_in
 from customizer_operator.differences import is_within, merge_patch
 from customizer_operator.objects.events import build_event
-from customizer_operator.plan.plan import POD, Annotation, Event, Plan, Reference, Resource, find_resource
+from customizer_operator.plan.plan import POD, Annotation, Event, Plan, Reference, Resource, find_resource, refer_to
 
 log = logging.getLogger(__name__)
 

@@ -26,12 +26,19 @@ def build_selector(deployment: ModelDeployment) -> dict[str, str]:
 
 
 def build_surroundings(deployment: ModelDeployment, operator_namespace: str | None = None) -> list[Object]:
-    """Builds what stands in front of the servers and beside them, whatever they serve."""
+    """Builds what stands in front of the servers and beside them, whatever they serve.
+
+    NVIDIA's operator makes the Service of a NIMService by itself.
+    """
+    companions = build_companions(deployment, operator_namespace)
+    return companions if deployment.spec.backend == "NIMService" else [_build_service(deployment), *companions]
+
+
+def _build_service(deployment: ModelDeployment) -> Object:
     wanted = deployment.spec.service
     port: Object = {"name": SERVICE_PORT_NAME, "port": wanted.port, "targetPort": PORT_NAME, "protocol": "TCP"}
     spec: Object = {"type": wanted.type, "selector": build_selector(deployment), "ports": [port]}
-    service = _annotate(_build(deployment, "v1", "Service", spec), wanted.annotations)
-    return [service, *build_companions(deployment, operator_namespace)]
+    return _annotate(_build(deployment, "v1", "Service", spec), wanted.annotations)
 
 
 def build_companions(deployment: ModelDeployment, operator_namespace: str | None = None) -> list[Object]:

@@ -89,16 +89,15 @@ def plan_job(observed: Observed, images: Images) -> Plan:
     """Plans. The same observation gives the same plan."""
     subject = observed.subject
     generation = subject["metadata"]["generation"]
-    previous = parse_status(subject)
-    over = is_over(previous) is not None
     try:
         view = parse_view(observed)
     except InvalidSpecError as error:
-        if over:
+        previous = parse_status(subject)
+        if is_over(previous) is not None:
             return Plan(status=confirm(subject["status"], generation))
         told = describe_invalid(previous, str(error), generation, observed.now)
         return Plan(status=_dump(told), events=find_events(previous, told, ()))
-    if over:
+    if is_over(view.status) is not None:
         remainder = finish(view)
         deployed = deploy(view)
         pauses = [pause for pause in (remainder.again_after, deployed.again_after) if pause is not None]

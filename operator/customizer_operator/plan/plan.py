@@ -87,6 +87,12 @@ class Reference:
     uid: str
 
 
+def refer_to(resource: Resource, item: Object) -> Reference:
+    """Returns the reference to an object."""
+    metadata = item["metadata"]
+    return Reference(resource, metadata["namespace"], metadata["name"], metadata["uid"])
+
+
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """An annotation for a pod that runs. The uid guards against a successor of the same name."""

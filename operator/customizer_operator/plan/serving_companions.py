@@ -16,6 +16,7 @@ from customizer_operator.plan.plan import (
     Reference,
     Resource,
     Served,
+    refer_to,
 )
 
 _MEMBERS = {
@@ -65,12 +66,11 @@ def find_missing(observed: Observed) -> str | None:
 
 def find_leftovers(observed: Observed) -> Sequence[Reference]:
     """Returns the objects that the spec does not ask for any more."""
-    metadata = observed.subject["metadata"]
     wanted = find_wanted(observed.subject)
     return [
-        Reference(resource, metadata["namespace"], item["metadata"]["name"], item["metadata"]["uid"])
+        refer_to(resource, item)
         for resource in COMPANIONS
         if resource not in wanted
         for item in observed.of(resource)
-        if is_owned_by(item, metadata["uid"])
+        if is_owned_by(item, observed.subject["metadata"]["uid"])
     ]

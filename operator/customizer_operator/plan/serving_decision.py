@@ -21,11 +21,11 @@ from customizer_operator.objects.serving import (
     hold_servers,
 )
 from customizer_operator.objects.serving_canary import build_canary
-from customizer_operator.objects.serving_companions import build_companions, build_surroundings
+from customizer_operator.objects.serving_companions import build_surroundings
 from customizer_operator.objects.serving_engine import CACHE, build_engine, find_generation
 from customizer_operator.objects.serving_sidecar import build_sidecar_input
 from customizer_operator.objects.verification import build_verification, verify_name
-from customizer_operator.plan.plan import DEPLOYMENT, JOB, NIM_SERVICE, Observed, Reference
+from customizer_operator.plan.plan import DEPLOYMENT, JOB, NIM_SERVICE, Observed, Reference, refer_to
 from customizer_operator.plan.serving_companions import find_leftovers
 from customizer_operator.plan.serving_conditions import recall_refusal
 from customizer_operator.plan.serving_evaluation import Version
@@ -72,6 +72,8 @@ class _Case:
     deployment: ModelDeployment
     images: Images
     operator_namespace: str | None
+    obstacle: Blocked | None
+    """What stands against serving at all."""
 
     @property
     def status(self) -> ModelDeploymentStatus:
@@ -88,9 +90,9 @@ def decide(
     observed: Observed, deployment: ModelDeployment, images: Images, operator_namespace: str | None = None
 ) -> Decision:
     """Decides. `operator_namespace` is where the operator runs, if that is known."""
-    case = _Case(observed, deployment, images, operator_namespace)
-    if (obstacle := find_obstacle(observed, deployment, images)) is not None:
-        return _keep(case, obstacle)
+    case = _Case(observed, deployment, images, operator_namespace, find_obstacle(observed, deployment, images))
+    if case.obstacle is not None:
+        return _keep(case, case.obstacle)
     target = find_target(deployment, find_jobs(observed))
     if isinstance(target, Blocked):
         return _keep(case, target)
@@ -101,7 +103,7 @@ def decide(
         return _keep(case, verification)
     kept = _keep(case, recall_refusal(deployment) or verification)
     if verification.outdated is not None:
-        return replace(kept, delete=(*kept.delete, _reference(verification.outdated)))
+        return replace(kept, delete=(*kept.delete, refer_to(JOB, verification.outdated)))
     if observed.named(JOB, verify_name(deployment.metadata.name)) is not None:
         return kept
     return replace(kept, create=(build_verification(deployment, target.serving, target.access, images.io),))
@@ -116,10 +118,10 @@ def _keep(case: _Case, found: Blocked | Verified | Refused | Unknown) -> Decisio
     status = case.status
     held = _hold(case)
     # What stands against serving at all may be the name of one of these objects, or that its kind is unknown.
-    has_room = held is not None and find_obstacle(case.observed, case.deployment, case.images) is None
+    has_room = held is not None and case.obstacle is None
     return Decision(
         found,
-        apply=(*(held or ()), *(_build_surroundings(case) if has_room else ())),
+        apply=(*(held or ()), *(build_surroundings(case.deployment, case.operator_namespace) if has_room else ())),
         delete=tuple(find_leftovers(case.observed)) if has_room else (),
         models=tuple(status.models or ()),
         artifact=status.artifact,
@@ -140,13 +142,6 @@ def _hold(case: _Case) -> list[Object] | None:
     hold = hold_nim_service if is_nim_service else hold_servers
     held = hold(case.deployment, present)
     return [] if held is None else [held]
-
-
-def _build_surroundings(case: _Case) -> list[Object]:
-    if case.deployment.spec.backend == "NIMService":
-        # NVIDIA's operator makes the Service.
-        return build_companions(case.deployment, case.operator_namespace)
-    return build_surroundings(case.deployment, case.operator_namespace)
 
 
 def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
@@ -191,7 +186,7 @@ def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
     is_settled = present is None or present["spec"].get("replicas", 1) == find_replicas(deployment, present)
     return Decision(
         verified,
-        apply=(servers, *_build_surroundings(case)),
+        apply=(servers, *build_surroundings(deployment, case.operator_namespace)),
         delete=tuple(find_leftovers(case.observed)) if is_settled else (),
         models=tuple(name_models(weights, artifact)),
         storage=storage,
@@ -204,8 +199,3 @@ def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
         version=version,
         trial=trial,
     )
-
-
-def _reference(job: Object) -> Reference:
-    metadata = job["metadata"]
-    return Reference(JOB, metadata["namespace"], metadata["name"], metadata["uid"])

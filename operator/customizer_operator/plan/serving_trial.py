@@ -20,7 +20,7 @@ from customizer_operator.objects.serving import find_replicas, find_version
 from customizer_operator.objects.serving_canary import canary_name, find_pod_version
 from customizer_operator.objects.serving_pods import CANARY, SERVER, find_file
 from customizer_operator.objects.serving_sidecar import can_evaluate
-from customizer_operator.plan.plan import DEPLOYMENT, Annotation, Observed, Reference
+from customizer_operator.plan.plan import DEPLOYMENT, Annotation, Observed, Reference, refer_to
 from customizer_operator.plan.serving_adapters import Fleet, plan_adapters
 from customizer_operator.plan.serving_evaluation import (
     Version,
@@ -116,7 +116,7 @@ def find_leftover(observed: Observed, trial: Trial | None) -> list[Reference]:
     canary = observed.named(DEPLOYMENT, canary_name(metadata["name"]))
     if canary is None or (trial is not None and trial.has_canary) or not is_owned_by(canary, metadata["uid"]):
         return []
-    return [Reference(DEPLOYMENT, metadata["namespace"], canary["metadata"]["name"], canary["metadata"]["uid"])]
+    return [refer_to(DEPLOYMENT, canary)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import random
 from typing import Any
 
 from customizer_operator.api.base import JOB_LABEL
-from customizer_operator.cache import Cache, refer_to, take_in
-from customizer_operator.plan.plan import CUSTOMIZATION_JOB, POD, Key
+from customizer_operator.cache import Cache, take_in
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, POD, Key, refer_to
 
 OWNER = Key("customizationjobs", "team", "tickets")
 
