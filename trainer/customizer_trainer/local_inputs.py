@@ -6,7 +6,7 @@ from pathlib import Path
 from customizer_contract.job import Job, ModelInput
 from customizer_contract.sources import LocalSource, Source, VolumeSource
 from customizer_trainer.datasets.files import select_data
-from customizer_trainer.storage.digest import combined_digest, file_digest
+from customizer_trainer.storage.digest import combined_digest, describe_state, file_digest
 from customizer_trainer.storage.model_files import select_model
 
 
@@ -44,8 +44,7 @@ def _mark_model(model: ModelInput | None) -> dict[str, str]:
 
 
 def _mark(path: Path) -> str:
-    status = path.stat()
-    return hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+    return hashlib.sha256(describe_state(path).encode()).hexdigest()
 
 
 def _find(source: Source | None) -> Path | None:

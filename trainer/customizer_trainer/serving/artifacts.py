@@ -12,8 +12,9 @@ from customizer_contract.artifact import MANIFEST_FILE, File, Manifest
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.result import ArtifactReference
 from customizer_contract.serving import ArtifactInput
+from customizer_trainer.storage.digest import FILES_AT_ONCE
 from customizer_trainer.storage.s3 import S3
-from customizer_trainer.storage.store import FILES_AT_ONCE, StoredObject, join
+from customizer_trainer.storage.store import StoredObject, join
 
 _NAMED = 3
 """Files that a message names; of more it gives the number."""

@@ -11,11 +11,10 @@ from customizer_contract.serving import Serving
 from customizer_contract.sources import HuggingFaceSource, LocalSource, S3Source, VolumeSource, display
 from customizer_trainer.serving.artifacts import Artifact
 from customizer_trainer.storage import hub
-from customizer_trainer.storage.digest import combined_digest, file_digest, model_digest
+from customizer_trainer.storage.digest import FILES_AT_ONCE, combined_digest, describe_state, file_digest, model_digest
 from customizer_trainer.storage.model_files import select_model, select_weights
 from customizer_trainer.storage.s3 import S3
 from customizer_trainer.storage.sources import fetch_model, find_folder, parse_address
-from customizer_trainer.storage.store import FILES_AT_ONCE
 
 
 def find_model(serving: Serving, artifact: Artifact | None) -> ModelInput | None:
@@ -41,8 +40,7 @@ def find_version(model: ModelInput, s3: S3) -> BaseVersion:
             commit = hub.find_commit(source, kind="model", missing=Reason.MODEL_NOT_FOUND)
             files, revision = commit.files, commit.sha
         case VolumeSource() | LocalSource():
-            found = {path.name: path.stat() for path in find_folder(source).iterdir()}
-            files = {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
+            files = {path.name: describe_state(path) for path in find_folder(source).iterdir()}
     chosen = select_model(files, code=model.trust_remote_code)
     return BaseVersion(digest=combined_digest({path: files[path] for path in chosen}), revision=revision)
 

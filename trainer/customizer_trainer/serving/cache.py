@@ -12,10 +12,9 @@ from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import ModelInput
 from customizer_contract.result import BaseVersion
 from customizer_contract.sources import display
-from customizer_trainer.storage.digest import file_digest
+from customizer_trainer.storage.digest import FILES_AT_ONCE, file_digest
 
 _LOCK_FILE = ".lock"
-_FILES_AT_ONCE = 4
 
 
 def name_model(model: ModelInput, version: BaseVersion | None) -> str:
@@ -46,7 +45,7 @@ def point(link: Path, folder: Path) -> None:
 
 def is_complete(files: Iterable[File], folder: Path) -> bool:
     """Tells whether all files are there and are what the manifest says."""
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         return all(pool.map(lambda file: _is(folder / file.path, file), files))
 
 

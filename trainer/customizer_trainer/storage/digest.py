@@ -8,13 +8,20 @@ from pathlib import Path
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer.storage.model_files import is_config, select_weights
 
-_FILES_AT_ONCE = 4
+FILES_AT_ONCE = 4
+"""Files of a model that are read, or moved, side by side."""
 
 
 def file_digest(path: Path) -> str:
     """Returns the sha256 of a file as 64 hexadecimal digits, reading it once, in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def describe_state(path: Path) -> str:
+    """Tells size and time of change of a file: they stand for its content where that is too much to be read."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def combined_digest(digests: Mapping[str, str]) -> str:
@@ -26,7 +33,7 @@ def combined_digest(digests: Mapping[str, str]) -> str:
 def folder_digest(folder: Path, paths: Iterable[str]) -> str:
     """Returns one sha256 for files of a folder, of which several are read at once."""
     chosen = sorted(paths)
-    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="digest") as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="digest") as pool:
         return combined_digest(
             dict(zip(chosen, pool.map(file_digest, [folder / path for path in chosen]), strict=True))
         )

@@ -33,9 +33,8 @@ _DENIED = frozenset({401, 403})
 def list_files(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> dict[str, int]:
     """Lists the files of a repository, with their bytes."""
     with _errors(source, missing):
-        commit = _resolve(source.repo, source.revision, kind)
-        tree = HfApi(token=_token()).list_repo_tree(source.repo, recursive=True, revision=commit, repo_type=kind)
-        return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+        _, found = _list(source, kind)
+    return {entry.path: entry.size for entry in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +51,7 @@ class Commit:
 def find_commit(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> Commit:
     """Resolves a revision, which may be a branch, and lists what it holds."""
     with _errors(source, missing):
-        api = HfApi(token=_token())
-        sha = api.repo_info(source.repo, revision=source.revision, repo_type=kind).sha or source.revision
-        tree = api.list_repo_tree(source.repo, recursive=True, revision=sha, repo_type=kind)
-        found = [entry for entry in tree if isinstance(entry, RepoFile)]
+        sha, found = _list(source, kind)
     return Commit(
         sha=sha,
         files={entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in found},
@@ -88,6 +84,13 @@ def download(
             token=_token(),
         )
     return [folder / path for path in chosen]
+
+
+def _list(source: HuggingFaceSource, kind: Literal["model", "dataset"]) -> tuple[str, list[RepoFile]]:
+    """Returns the commit that a source names, and the files that it has."""
+    commit = _resolve(source.repo, source.revision, kind)
+    tree = HfApi(token=_token()).list_repo_tree(source.repo, recursive=True, revision=commit, repo_type=kind)
+    return commit, [entry for entry in tree if isinstance(entry, RepoFile)]
 
 
 @cache

@@ -24,7 +24,8 @@ from customizer_contract.artifact import File
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.sources import ObjectStorage
 from customizer_trainer.storage import ranges
-from customizer_trainer.storage.store import FILES_AT_ONCE, Store, StoredObject
+from customizer_trainer.storage.digest import FILES_AT_ONCE
+from customizer_trainer.storage.store import Store, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -10,15 +10,13 @@ from typing import TypeVar
 
 from customizer_contract.artifact import File
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_trainer.storage.digest import file_digest
+from customizer_trainer.storage.digest import FILES_AT_ONCE, file_digest
 from customizer_trainer.storage.downloads import DownloadIndex
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 log = logging.getLogger(__name__)
-
-FILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def store() -> S3:
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     """Takes the place of the hub."""
+    hub._resolve.cache_clear()
     monkeypatch.setattr(hub, "HfApi", Api)
     monkeypatch.setattr(Api, "contents", {"config.json": b"{}", "model.safetensors": WEIGHTS, "README.md": b"words"})
     monkeypatch.setattr(Api, "sha", "1" * 40)
