@@ -13,6 +13,7 @@ from customizer_operator.api.kinds import KINDS
 from customizer_operator.plan.plan import JOB
 from tests.support import samples
 from tests.unit.operator import simulator
+from tests.unit.operator.stages import running
 from tests.unit.serving import world as serving
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
@@ -37,19 +38,8 @@ def job_in_preflight() -> Object:
     return world.subject
 
 
-def trained_world() -> tuple[simulator.World, list[str]]:
-    world = simulator.World(samples.job())
-    world.settle()
-    world.pass_preflight(samples.passed())
-    world.settle()
-    pods = world.make_workers(1)
-    world.run_pods(*pods)
-    world.settle()
-    return world, pods
-
-
 def job_that_trains() -> Object:
-    return trained_world()[0].subject
+    return running()[0].subject
 
 
 def job_without_its_secret() -> Object:
@@ -103,7 +93,7 @@ def misunderstood_job() -> Object:
 
 
 def complete_world() -> simulator.World:
-    world, (first, second) = trained_world()
+    world, (first, second) = running()
     world.end_pod(second, 0)
     world.end_pod(first, 0, samples.trained())
     world.settle()

@@ -1,27 +1,14 @@
 """A job that has ended lets go of its nodes, and is deleted when its time is over."""
 
-from typing import Any
-
 import pytest
 
 from customizer_contract.errors import ExitCode, Reason
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, POD, PYTORCH_JOB
 from tests.support import samples
 from tests.unit.operator.simulator import World
+from tests.unit.operator.stages import running
 
 FIRST = (PYTORCH_JOB, "tickets-a1")
-
-
-def running(**spec: Any) -> tuple[World, str, str]:
-    """A job whose first attempt runs."""
-    world = World(samples.job("tickets", **spec))
-    world.settle()
-    world.pass_preflight(samples.passed())
-    world.settle()
-    first, second = world.make_workers(1)
-    world.run_pods(first, second)
-    world.settle()
-    return world, first, second
 
 
 @pytest.mark.parametrize(
@@ -32,7 +19,7 @@ def running(**spec: Any) -> tuple[World, str, str]:
 def test_pods_that_nobody_stops_are_released_after_a_while(
     exit_code: int, words: str, kept: int, released: int
 ) -> None:
-    world, first, second = running()
+    world, (first, second) = running()
     world.end_pod(first, exit_code, words)
     world.run(20)
     assert world.status["state"] in ("Complete", "Failed")
@@ -44,7 +31,7 @@ def test_pods_that_nobody_stops_are_released_after_a_while(
 
 
 def test_a_pytorchjob_that_finished_unseen_stays_as_a_record() -> None:
-    world, first, second = running()
+    world, (first, second) = running()
     world.unseen[FIRST] = world.objects[FIRST]
     world.end_pod(first, 0, samples.trained())
     world.end_pod(second, 0)
@@ -54,7 +41,7 @@ def test_a_pytorchjob_that_finished_unseen_stays_as_a_record() -> None:
 
 
 def test_a_job_that_holds_nodes_for_too_long_fails_and_releases_them_at_once() -> None:
-    world, first, second = running(activeDeadlineSeconds=100)
+    world, (first, second) = running(activeDeadlineSeconds=100)
     world.run(95)
     assert world.status["state"] == "Training"
     world.run(20)
@@ -67,7 +54,7 @@ def test_a_job_that_holds_nodes_for_too_long_fails_and_releases_them_at_once() -
 
 
 def test_the_deadline_counts_all_attempts_and_not_the_time_between_them() -> None:
-    world, *pods = running(activeDeadlineSeconds=100)
+    world, pods = running(activeDeadlineSeconds=100)
     world.run(60)
     world.set_spec(suspend=True)
     world.settle()
@@ -85,7 +72,7 @@ def test_the_deadline_counts_all_attempts_and_not_the_time_between_them() -> Non
 
 @pytest.mark.parametrize("exit_code", [0, ExitCode.BAD_INPUT], ids=["complete", "failed"])
 def test_a_job_is_deleted_when_its_time_after_the_end_is_over(exit_code: int) -> None:
-    world, first, _ = running(ttlSecondsAfterFinished=3600)
+    world, (first, _) = running(ttlSecondsAfterFinished=3600)
     words = samples.trained() if exit_code == 0 else samples.failed(Reason.TRAINING_DIVERGED)
     world.end_pod(first, exit_code, words)
     world.run(3590)

@@ -10,8 +10,8 @@ from customizer_operator.api.customization_job import FailurePolicy
 from customizer_operator.api.customization_job_status import Attempt
 from customizer_operator.plan.hangs import UNHEARD, find_hang
 from customizer_operator.plan.plan import PYTORCH_JOB
-from tests.support import samples
 from tests.unit.operator.simulator import START, World
+from tests.unit.operator.stages import running
 
 FIRST = (PYTORCH_JOB, "tickets-a1")
 
@@ -58,17 +58,6 @@ def test_a_rank_that_has_told_nothing_yet_may_load_for_half_a_day_since_it_was_p
     attempt = Attempt(number=1, started_at=START, placed_at=START)
     ending = find_hang(attempt, told(phase="Starting"), FailurePolicy(), START + timedelta(hours=hours))
     assert (ending is not None) == hangs
-
-
-def running(**spec: Any) -> tuple[World, list[str]]:
-    world = World(samples.job("tickets", **spec))
-    world.settle()
-    world.pass_preflight(samples.passed())
-    world.settle()
-    pods = world.make_workers(1)
-    world.run_pods(*pods)
-    world.settle()
-    return world, pods
 
 
 def tell(world: World, **changes: Any) -> None:

@@ -14,8 +14,8 @@ from customizer_operator.cluster import Cluster
 from customizer_operator.loop import Operator
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, HttpGet, Key, Plan, Question
 from customizer_operator.settings import Settings
-from tests.support import samples
 from tests.unit.operator import simulator
+from tests.unit.operator.stages import running
 
 RUNNING, NEW = Key("customizationjobs", "team", "tickets"), Key("customizationjobs", "team", "new")
 
@@ -69,19 +69,8 @@ def operator(tmp_path: Path) -> Operator:
     return Operator(Settings(images=simulator.SETTINGS.images, workers=1), path)
 
 
-def run_job() -> simulator.World:
-    """Returns a world in which the pods of a job run."""
-    world = simulator.World(samples.job("tickets"))
-    world.settle()
-    world.pass_preflight(samples.passed())
-    world.settle()
-    world.run_pods(*world.make_workers(1))
-    world.settle()
-    return world
-
-
 async def test_a_look_that_waits_for_a_pod_holds_up_no_other(operator: Operator) -> None:
-    world = run_job()
+    world = running()[0]
     for (resource, _), item in world.objects.items():
         operator._cache.put(resource, item)
     new = copy.deepcopy(world.subject)
@@ -101,7 +90,7 @@ async def test_a_look_that_waits_for_a_pod_holds_up_no_other(operator: Operator)
 
 
 def test_a_watch_wakes_once_and_not_for_what_is_known(operator: Operator) -> None:
-    subject = run_job().subject
+    subject = running()[0].subject
     operator.notice(CUSTOMIZATION_JOB, subject, gone=False)
     assert operator._reconciler._queue.take(float("inf")) == RUNNING
     operator._reconciler._queue.succeed(RUNNING, 0.0, None)

@@ -9,19 +9,9 @@ from customizer_operator.plan.job_view import parse_status
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, PYTORCH_JOB
 from tests.support import samples
 from tests.unit.operator.simulator import World
+from tests.unit.operator.stages import running
 
 SECOND = (PYTORCH_JOB, "tickets-a2")
-
-
-def running() -> tuple[World, list[str]]:
-    world = World(samples.job("tickets"))
-    world.settle()
-    world.pass_preflight(samples.passed())
-    world.settle()
-    pods = world.make_workers(1)
-    world.run_pods(*pods)
-    world.settle()
-    return world, pods
 
 
 def complete() -> World:
