@@ -13,20 +13,23 @@ def build_labels(queue: str, priority_class: str | None) -> dict[str, str]:
 
 
 def build_job_annotations(demand: Demand, topology: str) -> dict[str, str]:
-    """Annotations of the workload: the domain of the attempt as a whole."""
-    if demand.whole is None and not demand.slices:
+    """Annotations of the workload: the domain of the attempt as a whole.
+
+    A topology without one is not named here: KAI would never place a group that names a topology and none of its levels.
+    """
+    if demand.whole is None:
         return {}
     how = "required" if demand.whole_is_required else "preferred"
-    whole = {} if demand.whole is None else {f"{_PREFIX}/topology-{how}-placement": demand.whole}
-    return {f"{_PREFIX}/topology": topology, **whole}
+    return {f"{_PREFIX}/topology": topology, f"{_PREFIX}/topology-{how}-placement": demand.whole}
 
 
-def build_pod_annotations(demand: Demand) -> dict[str, str]:
+def build_pod_annotations(demand: Demand, topology: str) -> dict[str, str]:
     """Annotations of the pods: one level of segments, so that of the pods that talk most."""
     if not demand.slices:
         return {}
     inner = demand.slices[-1]
     return {
+        f"{_PREFIX}/topology": topology,
         f"{_PREFIX}/segment-size": str(inner.size),
         f"{_PREFIX}/segment-topology-required-placement": inner.label,
     }

@@ -20,9 +20,8 @@ def build_queue_labels(scheduling: Scheduling) -> dict[str, str]:
 
 def build_job_annotations(scheduling: Scheduling, mesh: Mesh) -> dict[str, str]:
     """Annotations of the workload."""
-    if scheduling.scheduler != "KAI" or scheduling.topology is None or scheduling.topology.name is None:
-        return {}
-    return kai.build_job_annotations(_find_demand(scheduling, mesh), scheduling.topology.name)
+    name = _find_kai_topology(scheduling)
+    return {} if name is None else kai.build_job_annotations(_find_demand(scheduling, mesh), name)
 
 
 def build_pod_annotations(scheduling: Scheduling, mesh: Mesh, attempt: str) -> dict[str, str]:
@@ -34,7 +33,8 @@ def build_pod_annotations(scheduling: Scheduling, mesh: Mesh, attempt: str) -> d
         case "Volcano":
             return volcano.build_pod_annotations(attempt)
         case "KAI":
-            return kai.build_pod_annotations(_find_demand(scheduling, mesh))
+            name = _find_kai_topology(scheduling)
+            return {} if name is None else kai.build_pod_annotations(_find_demand(scheduling, mesh), name)
         case "Default":
             topology = scheduling.topology
             named = scheduling.queue is not None and topology is not None and topology.names_labels
@@ -53,6 +53,11 @@ def build_scheduler(scheduling: Scheduling) -> Object:
     names = {"Volcano": volcano.SCHEDULER, "KAI": kai.SCHEDULER}
     name = names.get(scheduling.scheduler)
     return {} if name is None else {"schedulerName": name}
+
+
+def _find_kai_topology(scheduling: Scheduling) -> str | None:
+    topology = scheduling.topology
+    return None if scheduling.scheduler != "KAI" or topology is None else topology.name
 
 
 def _find_demand(scheduling: Scheduling, mesh: Mesh) -> Demand:

@@ -130,8 +130,10 @@ def test_kai_is_told_of_queue_topology_and_the_segments_that_talk_most() -> None
     template = item["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
     assert item["metadata"]["labels"]["kai.scheduler/queue"] == "team-a"
     assert item["metadata"]["labels"]["priorityClassName"] == "high"
-    assert item["metadata"]["annotations"] == {"kai.scheduler/topology": "gpus"}
+    # KAI never places a group that names a topology, but no level of it.
+    assert "annotations" not in item["metadata"]
     assert template["metadata"]["annotations"] == {
+        "kai.scheduler/topology": "gpus",
         "kai.scheduler/segment-size": "2",
         "kai.scheduler/segment-topology-required-placement": "nvlink",
     }
