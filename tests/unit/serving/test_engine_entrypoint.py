@@ -14,6 +14,13 @@ FT = {"NIM_FT_MODEL": "/m"}
 V2 = {"NIM_MODEL_PATH": "/m"}
 LOOKS = {"NIM_PEFT_SOURCE": "/p", "NIM_PEFT_REFRESH_INTERVAL": "5"}
 NATIVE = {"NIM_ENGINE_MODEL_PATH": "/model/m", "NIM_ENGINE_MODEL_NAME": "a"}
+OPERATOR = {
+    "NIM_CACHE_PATH": "/model-store",
+    "NIM_HTTP_API_PORT": "8000",
+    "NIM_JSONL_LOGGING": "1",
+    "NIM_LOG_LEVEL": "INFO",
+    "NIM_SERVER_PORT": "8000",
+}
 START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
 
 
@@ -25,7 +32,13 @@ START = "--port 8000 --model /m --middleware entrypoint.NimPaths"
         pytest.param(FT, [], START, id="V1, made for one model"),
         pytest.param(V2, [], START, id="V2"),
         pytest.param(
-            NATIVE,
+            {**V2, **OPERATOR, "NIM_SERVER_PORT": "9000"},
+            [],
+            "--port 9000 --model /m --middleware entrypoint.NimPaths",
+            id="V2, what NVIDIA's operator adds",
+        ),
+        pytest.param(
+            NATIVE | OPERATOR,
             [],
             "--port 8000 --model /model/m --middleware entrypoint.NimPaths --served-model-name a",
             id="native",

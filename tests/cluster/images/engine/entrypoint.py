@@ -30,17 +30,9 @@ UNKNOWN = "/unknown"
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 HIDDEN = frozenset({*PATHS.values(), LOAD, UNLOAD})
 
-SHARED = frozenset(
-    {
-        "NIM_CACHE_PATH",
-        "NIM_JSONL_LOGGING",
-        "NIM_LOG_LEVEL",
-        "NIM_MAX_MODEL_LEN",
-        "NIM_PEFT_REFRESH_INTERVAL",
-        "NIM_PEFT_SOURCE",
-        "NIM_SERVED_MODEL_NAME",
-    }
-)
+EVERY = frozenset({"NIM_CACHE_PATH", "NIM_HTTP_API_PORT", "NIM_JSONL_LOGGING", "NIM_LOG_LEVEL", "NIM_SERVER_PORT"})
+"""What NVIDIA's operator tells every container, of whatever generation."""
+SHARED = EVERY | {"NIM_MAX_MODEL_LEN", "NIM_PEFT_REFRESH_INTERVAL", "NIM_PEFT_SOURCE", "NIM_SERVED_MODEL_NAME"}
 SMALL = {
     # Many CPUs emulate 16-bit numbers, which takes several times as long.
     "--dtype": "bfloat16" if "avx512_bf16" in Path("/proc/cpuinfo").read_text() else "float32",
@@ -103,7 +95,7 @@ ENGINE = Generation(
     "Engine",
     "NIM_ENGINE_MODEL_PATH",
     frozenset(),
-    frozenset({"NIM_CACHE_PATH", "NIM_JSONL_LOGGING", "NIM_LOG_LEVEL"}),
+    EVERY,
     "NIM_ENGINE_MODEL_NAME",
 )
 GENERATIONS = (V1, FINE_TUNED, V2, ENGINE)
@@ -136,7 +128,8 @@ def build_arguments(variables: Mapping[str, str], adapters: Sequence[str]) -> li
     generation = find_generation(variables)
     if generation is None:
         return []
-    arguments = ["--port", PORT, "--model", variables[generation.model], "--middleware", "entrypoint.NimPaths"]
+    port = variables.get("NIM_SERVER_PORT", PORT)
+    arguments = ["--port", port, "--model", variables[generation.model], "--middleware", "entrypoint.NimPaths"]
     options = {
         generation.served_name: "--served-model-name",
         "NIM_CHAT_TEMPLATE": "--chat-template",
