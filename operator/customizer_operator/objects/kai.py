@@ -15,7 +15,7 @@ def build_labels(queue: str, priority_class: str | None) -> dict[str, str]:
 def build_job_annotations(demand: Demand, topology: str) -> dict[str, str]:
     """Annotations of the workload: the domain of the attempt as a whole.
 
-    A topology without one is not named here: KAI would never place a group that names a topology and none of its levels.
+    Without one, the topology is not named here: KAI never places a group that names one and none of its levels.
     """
     if demand.whole is None:
         return {}
