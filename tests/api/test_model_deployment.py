@@ -42,7 +42,8 @@ def canary(**parts: Any) -> Object:
     return {"evaluation": HELD_OUT, "rollout": {"strategy": "Canary", **parts}}
 
 
-NVIDIA: Object = {"backend": "NIMService", **runtime(type="MultiLLM", image="registry.test/llm-nim:1.15.5")}
+NIM: Object = {"type": "MultiLLM", "image": "registry.test/llm-nim:1.15.5"}
+NVIDIA: Object = {"backend": "NIMService", "runtime": {**NIM, "ngcSecretRef": {"name": "ngc"}}}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,8 @@ NVIDIA: Object = {"backend": "NIMService", **runtime(type="MultiLLM", image="reg
             "reads weights by itself from S3 alone",
         ),
         ({"backend": "NIMService"}, "a NIMService runs NIMs of generation V1 or V2"),
+        ({**NVIDIA, "runtime": NIM}, "name it in runtime.ngcSecretRef"),
+        ({**NVIDIA, "tolerations": [{"tolerationSeconds": 60}]}, "remove tolerationSeconds"),
         ({**NVIDIA, "probe": {"prompt": "a"}}, "have no room for probe, evaluation"),
         ({**NVIDIA, **runtime(type="MultiLLM", lora={})}, "have no room for probe, evaluation"),
         ({**NVIDIA, "service": {"port": 80}}, "service.port must be 8000"),

@@ -250,7 +250,11 @@ class Life:
         world.create("deployments", canary)  # left by a version whose trial is over
         self.look("bot", DEPLOYMENTS)
         assert world.get("deployments", canary_name("bot")) is None
-        by_nvidia: Object = {"type": "MultiLLM", "image": "registry.test/llm-nim:1.15.5"}
+        by_nvidia: Object = {
+            "type": "MultiLLM",
+            "image": "registry.test/llm-nim:1.15.5",
+            "ngcSecretRef": {"name": "ngc"},
+        }
         world.create(DEPLOYMENTS, deployment("nim", model=BASE, runtime=by_nvidia, backend="NIMService"))
         self.look("nim", DEPLOYMENTS)
         verify(world, Result(command="verify").to_json(), name="nim")

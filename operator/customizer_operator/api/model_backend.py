@@ -38,6 +38,15 @@ BACKEND_RULES: tuple[CelRule, ...] = (
         "a NIMService has the port of its server: service.port must be 8000",
     ),
     CelRule(
+        "self.backend != 'NIMService' || self.runtime.type == 'VLLM' || has(self.runtime.ngcSecretRef)",
+        "NVIDIA's operator takes no NIMService without a Secret with a key of NGC: name it in runtime.ngcSecretRef",
+    ),
+    CelRule(
+        "self.backend != 'NIMService' || !has(self.tolerations) || "
+        "self.tolerations.all(toleration, !has(toleration.tolerationSeconds))",
+        "a NIMService tolerates taints for ever: remove tolerationSeconds, or choose backend: Deployment",
+    ),
+    CelRule(
         "self.backend != 'NIMService' || !has(self.objectStorage) || !has(self.objectStorage.serviceAccountName)",
         "a NIMService has a ServiceAccount of its own: use objectStorage.credentialsSecretRef",
     ),

@@ -24,9 +24,7 @@ JOB_REMEDIES: Mapping[Job, str] = {
         "Add kubeflow.org/pytorchjob to integrations.frameworks in Kueue's configuration, and check that it manages"
         f" the namespace; {_GOES_ON}."
     ),
-    Job.UNSCHEDULABLE: (
-        "Pods start when there is room; or ask for less, or correct compute.nodeSelector and compute.tolerations."
-    ),
+    Job.UNSCHEDULABLE: "Pods start when there is room; or ask for less, or correct nodeSelector and tolerations.",
     Job.SECRET_MISSING: f"Create the Secret or its key, or correct the reference in the spec; {_GOES_ON}.",
     Job.CONFIG_MAP_MISSING: "Nothing: the operator makes it anew.",
     Job.VOLUME_CLAIM_MISSING: f"Create the claim, or correct its name in the spec; {_GOES_ON}.",
@@ -57,6 +55,7 @@ SERVING_REMEDIES: Mapping[Serving, str] = {
     Serving.NOT_TAKEN_BY_IMAGE: "Change the setting that the message names, or choose another image or runtime.",
     Serving.NOT_TAKEN_BY_BACKEND: "Use backend Deployment, or what the message names.",
     Serving.NIM_SERVICE_FAILED: "Correct what NVIDIA's operator says, which the message has.",
+    Serving.NIM_OPERATOR_MISSING: "Check that NVIDIA's NIM operator runs and may see the namespace.",
     Serving.RESOURCE_UNKNOWN: "Install what brings the kind, or remove the setting that asks for it.",
     Serving.SERVER_CRASHING: "Read the log of the server's container.",
     Serving.LICENCE_MISSING: "Name a Secret that holds a valid key of NGC in runtime.ngcSecretRef.",

@@ -50,6 +50,8 @@ class ServingReason(StrEnum):
     """The job that is served asks of a NIMService what its pods cannot do."""
     NIM_SERVICE_FAILED = "NIMServiceFailed"
     """NVIDIA's operator does not make servers of the NIMService."""
+    NIM_OPERATOR_MISSING = "NIMOperatorMissing"
+    """NVIDIA's operator takes no notice of the NIMService."""
     RESOURCE_UNKNOWN = "ResourceUnknown"
     """The spec asks for an object of a kind that the cluster does not know."""
     VERIFYING = "Verifying"

@@ -13,7 +13,7 @@ from customizer_contract.serving import Serving
 from customizer_operator.api.base import Object
 from customizer_operator.api.common import Placement, Resources
 from customizer_operator.api.model_deployment import ModelDeployment
-from customizer_operator.api.model_runtime import PORT
+from customizer_operator.api.model_runtime import PORT, Runtime
 from customizer_operator.objects.pods import COMMAND, build_environment, build_resources
 from customizer_operator.objects.serving import DIGEST_ANNOTATION, build_server_environment, build_server_probe
 from customizer_operator.objects.serving_companions import build_selector
@@ -84,8 +84,9 @@ def _build_spec(deployment: ModelDeployment, access: Access, engine: Engine, io_
         "expose": {
             "service": {**service, **({"annotations": spec.service.annotations} if spec.service.annotations else {})}
         },
+        **_build_licence(spec.runtime),
         **({"resources": resources} if resources else {}),
-        **({"nodeSelector": dict(spec.node_selector)} if spec.node_selector else {}),
+        **_build_affinity(spec.node_selector or {}),
         **(
             {"tolerations": [entry.model_dump(by_alias=True, exclude_none=True) for entry in spec.tolerations]}
             if spec.tolerations
@@ -93,6 +94,21 @@ def _build_spec(deployment: ModelDeployment, access: Access, engine: Engine, io_
         ),
         **({"priorityClassName": spec.priority_class_name} if spec.priority_class_name else {}),
     }
+
+
+def _build_licence(runtime: Runtime) -> Object:
+    """Names the Secret whose name NVIDIA's operator wants in every NIMService; which key of it counts, `env` tells."""
+    secret = runtime.ngc_secret_ref
+    return {} if secret is None else {"authSecret": secret.name}
+
+
+def _build_affinity(labels: dict[str, str]) -> Object:
+    """Asks for nodes with labels. Its nodeSelector takes no `"true"` and no `"1"`: it drops the quotes."""
+    if not labels:
+        return {}
+    terms = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(labels.items())]
+    required = {"nodeSelectorTerms": [{"matchExpressions": terms}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
 
 
 def _build_stage(access: Access, image: str, placement: Placement) -> Object:

@@ -26,7 +26,7 @@ from customizer_operator.plan.serving_companions import (
 from customizer_operator.plan.serving_conditions import Outlook, Report, report
 from customizer_operator.plan.serving_decision import Decision, decide
 from customizer_operator.plan.serving_evaluation import Evaluated, plan_evaluation
-from customizer_operator.plan.serving_nim import find_failure
+from customizer_operator.plan.serving_nim import find_failure, reword
 from customizer_operator.plan.serving_obstacles import list_names
 from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
@@ -106,7 +106,7 @@ def _find_trouble(
         return failure
     if server is None:
         return None
-    trouble = find_trouble(observed, SERVER, server)
+    trouble = reword(observed, find_trouble(observed, SERVER, server))
     if trouble is None and replicas is not None and replicas.unlisted:
         names = ", ".join(replicas.unlisted)
         return Trouble(ServingReason.MODEL_NOT_LISTED, f"A server answers but does not list {names}.", stalled=False)

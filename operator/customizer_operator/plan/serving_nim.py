@@ -1,13 +1,20 @@
 """ModelDeployments that NVIDIA's operator runs: what it cannot do, and what it tells."""
 
+from dataclasses import replace
+
 from customizer_operator.api.base import Object
 from customizer_operator.api.model_deployment import ModelDeployment
+from customizer_operator.api.reasons import ConditionReason
+from customizer_operator.api.remedies import JOB_REMEDIES
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_engine import find_generation
 from customizer_operator.plan.plan import NIM_SERVICE, Observed
+from customizer_operator.plan.pods import parse_time
+from customizer_operator.plan.serving_companions import is_run_by_nvidia
 from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_source import Blocked
 from customizer_operator.plan.serving_target import Target
+from customizer_operator.plan.waiting import REACT_WITHIN
 
 
 def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Blocked | None:
@@ -28,11 +35,32 @@ def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Block
 
 
 def find_failure(observed: Observed) -> Trouble | None:
-    """Tells what NVIDIA's operator cannot do with the NIMService."""
-    service = observed.named(NIM_SERVICE, observed.subject["metadata"]["name"])
-    conditions: list[Object] = ((service or {}).get("status") or {}).get("conditions") or []
+    """Tells what NVIDIA's operator cannot do with the NIMService, or that it takes no notice of it."""
+    name = observed.subject["metadata"]["name"]
+    service = observed.named(NIM_SERVICE, name)
+    if service is None:
+        return None
+    conditions: list[Object] = (service.get("status") or {}).get("conditions") or []
     for condition in conditions:
         if condition["type"] == "Failed" and condition["status"] == "True":
             said = condition.get("message") or condition.get("reason", "")
             return Trouble(ServingReason.NIM_SERVICE_FAILED, f"NVIDIA's operator says of the NIMService: {said}")
-    return None
+    # The first that it does is to set its finalizer. Then it may ask a registry about the image for long.
+    created = parse_time(service["metadata"].get("creationTimestamp"))
+    if service["metadata"].get("finalizers") or created is None or observed.now - created <= REACT_WITHIN:
+        return None
+    return Trouble(
+        ServingReason.NIM_OPERATOR_MISSING,
+        f"Nobody takes notice of NIMService {name}: check that NVIDIA's NIM operator runs and may see this namespace.",
+    )
+
+
+def reword(observed: Observed, trouble: Trouble | None) -> Trouble | None:
+    """Tells of pods that NVIDIA's operator makes what only of ours would be something else."""
+    if trouble is None or trouble.reason != ConditionReason.POD_SECURITY_REFUSED:
+        return trouble
+    if not is_run_by_nvidia(observed.subject):
+        return trouble
+    said = trouble.message.removesuffix(JOB_REMEDIES[ConditionReason.POD_SECURITY_REFUSED])
+    remedy = "NVIDIA's operator makes no restricted pods: choose another namespace, or backend: Deployment."
+    return replace(trouble, message=said + remedy)

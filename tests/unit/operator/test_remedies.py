@@ -148,7 +148,7 @@ TROUBLES: list[tuple[str, Callable[[], World], str]] = [
     (Why.QUEUE_MISSING, lambda: queued(PENDING, queue=False), "create it, or correct spec.scheduling.queue"),
     (Why.QUEUE_CLOSED, lambda: queued({**PENDING, "reason": "Inadmissible"}), "Have the queue corrected"),
     (Why.QUEUE_INTEGRATION_OFF, lambda: queued(workloads=False), "add kubeflow.org/pytorchjob to integrations"),
-    (Why.UNSCHEDULABLE, lambda: unplaced("0/2 nodes are available."), "or correct compute.nodeSelector"),
+    (Why.UNSCHEDULABLE, lambda: unplaced("0/2 nodes are available."), "or correct nodeSelector"),
     (Why.SECRET_MISSING, lambda: waiting("CreateContainerConfigError", 'secret "s3" not found'), "create it"),
     (Why.CONFIG_MAP_MISSING, lambda: unmounted('configmap "tickets" not found'), "the operator makes it anew"),
     (Why.VOLUME_CLAIM_MISSING, lambda: unplaced('persistentvolumeclaim "data" not found'), "create it"),

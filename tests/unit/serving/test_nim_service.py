@@ -1,5 +1,6 @@
 """Servers that NVIDIA's operator runs: the NIMService in full, and its life."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,10 @@ CACHES = {
     "USER": "server",
     "VLLM_CACHE_ROOT": "/scratch/vllm",
 }
-MULTI: Object = {"type": "MultiLLM"}
+NGC: Object = {"ngcSecretRef": {"name": "ngc"}}
+MULTI: Object = {"type": "MultiLLM", **NGC}
+MADE_FOR_ONE: Object = {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6", **NGC}
+LICENCE: Object = {"name": "NGC_API_KEY", "valueFrom": {"secretKeyRef": {"name": "ngc", "key": "NGC_API_KEY"}}}
 
 
 def build_world(runtime: Object, artifact: Any = MODEL, **spec: Any) -> World:
@@ -64,7 +68,7 @@ def serve(runtime: Object, artifact: Any = MODEL, **spec: Any) -> World:
             id="V2, an adapter beside its base",
         ),
         pytest.param(
-            {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6"},
+            MADE_FOR_ONE,
             ADAPTER,
             {"repository": "nim/llama", "tag": "1.8.6"},
             {
@@ -75,7 +79,7 @@ def serve(runtime: Object, artifact: Any = MODEL, **spec: Any) -> World:
             id="V1 made for one model, an adapter of it",
         ),
         pytest.param(
-            {"type": "ModelSpecificNIM", "image": "nim/llama:1.8.6"},
+            MADE_FOR_ONE,
             MODEL,
             {"repository": "nim/llama", "tag": "1.8.6"},
             {
@@ -101,7 +105,8 @@ def test_a_nim_service_stages_verified_weights_before_its_server(
     told = sorted({**CACHES, **variables}.items())
     assert spec == {
         "image": {**image, "pullPolicy": "IfNotPresent"},
-        "env": [{"name": name, "value": value} for name, value in told],
+        "authSecret": "ngc",
+        "env": [*({"name": name, "value": value} for name, value in told), LICENCE],
         "storage": {"emptyDir": {}},
         "labels": {"customizer.dev/model-deployment": "bot", "app.kubernetes.io/component": "server"},
         "initContainers": [
@@ -150,8 +155,8 @@ def test_a_nim_service_stages_verified_weights_before_its_server(
 
 def test_every_setting_that_a_nim_service_has_reaches_it() -> None:
     world = serve(
-        {**MULTI, "device": "gpu", "tensorParallelSize": 2, "ngcSecretRef": {"name": "ngc"}},
-        nodeSelector={"gpu": "h100"},
+        {**MULTI, "device": "gpu", "tensorParallelSize": 2, "ngcSecretRef": {"name": "ngc", "key": "KEY"}},
+        nodeSelector={"nvidia.com/gpu.present": "true", "gpu": "h100"},
         tolerations=[{"key": "gpu", "operator": "Exists"}],
         priorityClassName="high",
         imagePullSecrets=[{"name": "nvcr"}],
@@ -164,10 +169,17 @@ def test_every_setting_that_a_nim_service_has_reaches_it() -> None:
     assert spec["image"]["pullSecrets"] == spec["initContainers"][0]["image"]["pullSecrets"] == ["nvcr"]
     assert spec["storage"]["sharedMemorySizeLimit"] == "16Gi"
     assert spec["expose"] == {"service": {"type": "LoadBalancer", "port": 8000, "annotations": {"a": "b"}}}
-    assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"gpu": "h100"}, "high")
+    assert spec["priorityClassName"] == "high"
+    # NVIDIA's operator writes the values of a nodeSelector without quotes, so that "true" would be no text any more.
+    assert "nodeSelector" not in spec
+    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [
+        {"key": "gpu", "operator": "In", "values": ["h100"]},
+        {"key": "nvidia.com/gpu.present", "operator": "In", "values": ["true"]},
+    ]
     assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
-    licence = {"name": "NGC_API_KEY", "valueFrom": {"secretKeyRef": {"name": "ngc", "key": "NGC_API_KEY"}}}
-    assert licence in spec["env"]
+    assert spec["authSecret"] == "ngc"
+    assert {"name": "NGC_API_KEY", "valueFrom": {"secretKeyRef": {"name": "ngc", "key": "KEY"}}} in spec["env"]
 
 
 @pytest.mark.parametrize(
@@ -221,6 +233,33 @@ def test_what_nvidias_operator_cannot_do_is_told_in_its_words() -> None:
     status = world.settle()
     assert condition(status, "Stalled") == ("True", "NIMServiceFailed")
     assert "no such profile" in status["message"]
+
+
+def test_a_nim_service_that_nobody_notices_is_told() -> None:
+    world = build_world(MULTI)
+    world.nvidia_is_away = True
+    assert world.settle()["state"] == "Starting"
+    world.now += timedelta(seconds=31)
+    status = world.settle()
+    assert condition(status, "Stalled") == ("True", "NIMOperatorMissing")
+    assert "check that NVIDIA's NIM operator runs" in status["message"]
+    world.nvidia_is_away = False
+    assert world.settle()["state"] == "Ready"
+
+
+def test_a_restricted_namespace_is_told_to_be_the_wrong_one() -> None:
+    world = build_world(MULTI)
+    world.settle()
+    server = world.get(DEPLOYMENT, "bot")
+    message = 'pods "bot-1" is forbidden: violates PodSecurity "restricted:latest"'
+    refusal = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    world.frozen = {**server, "status": {"conditions": [refusal]}}
+    for name in [name for resource, name in world.objects if resource == POD and not name.startswith("bot-verify")]:
+        world.remove(POD, name)
+    status = world.settle()
+    assert condition(status, "Stalled") == ("True", "PodSecurityRefused")
+    assert "choose another namespace, or backend: Deployment" in status["message"]
+    assert "webhook" not in status["message"]
 
 
 @pytest.mark.parametrize(

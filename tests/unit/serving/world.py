@@ -120,6 +120,8 @@ class World:
     """Jobs beside `job`, by name."""
     frozen: Object | None = None
     """The Deployment, where its controller gets no further."""
+    nvidia_is_away: bool = False
+    """Whether NVIDIA's operator takes no notice of NIMServices."""
     unknown: set[Served] = field(default_factory=set)
     """Resources that the cluster does not know."""
     objects: dict[tuple[Resource, str], Object] = field(default_factory=dict)
@@ -256,7 +258,12 @@ class World:
 
     def _store(self, item: Object) -> Object:
         name = f"{item['kind']}-{item['metadata']['name']}".lower()
-        return {**item, "metadata": {**item["metadata"], "uid": name, "generation": 1}}
+        old = self.objects.get(self._place(item), {}).get("metadata", {})
+        created = old.get("creationTimestamp", self.now.isoformat())
+        return {
+            **item,
+            "metadata": {**item["metadata"], "uid": name, "generation": 1, "creationTimestamp": created},
+        }
 
     def _react(self) -> None:
         for resource, name in list(self.objects):
@@ -265,7 +272,7 @@ class World:
                 continue
             if resource == JOB:
                 self._run_job(name, item)
-            if resource == NIM_SERVICE:
+            if resource == NIM_SERVICE and not self.nvidia_is_away:
                 self._run_nim_operator(name, item)
             if resource == DEPLOYMENT and self.frozen is not None:
                 self.objects[resource, name] = self.frozen
@@ -295,6 +302,8 @@ class World:
 
     def _run_nim_operator(self, name: str, service: Object) -> None:
         """Makes a Deployment of a NIMService as NVIDIA's operator does, as far as ours looks at it."""
+        noticed = {**service["metadata"], "finalizers": ["finalizer.nimservice.apps.nvidia.com"]}
+        self.objects[NIM_SERVICE, name] = {**service, "metadata": noticed}
         spec = service["spec"]
         containers = [
             {"name": entry["name"], "image": f"{entry['image']['repository']}:{entry['image']['tag']}"}
