@@ -28,10 +28,11 @@ from customizer_operator.plan.serving_decision import Decision, decide
 from customizer_operator.plan.serving_evaluation import Evaluated, plan_evaluation
 from customizer_operator.plan.serving_nim import find_failure, reword
 from customizer_operator.plan.serving_obstacles import list_names
-from customizer_operator.plan.serving_pods import Trouble, ask_about_pods, find_pods, find_refusal, find_trouble
+from customizer_operator.plan.serving_pods import ask_about_pods, find_pods, find_refusal, find_trouble
 from customizer_operator.plan.serving_replicas import Replicas, ask_for_models, count_replicas
 from customizer_operator.plan.serving_reports import ask_for_reports
 from customizer_operator.plan.serving_trial import Trial, find_leftover
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verification import Unknown
 
 _SOON_SECONDS = 3.0

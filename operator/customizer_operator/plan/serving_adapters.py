@@ -25,9 +25,9 @@ from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_sidecar import WISH_ANNOTATION, has_sidecar, needs_sidecar
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Annotation, Observed
 from customizer_operator.plan.pods import Pod
-from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_replicas import find_listed
 from customizer_operator.plan.serving_reports import read_report
+from customizer_operator.plan.serving_trouble import Trouble
 
 _NAMED = 3
 """Adapters that a message names; of more it gives the number."""

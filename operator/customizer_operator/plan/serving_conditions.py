@@ -10,10 +10,9 @@ from customizer_operator.api.serving_reasons import ServingCondition, ServingRea
 from customizer_operator.plan.conditions import Finding, Truth
 from customizer_operator.plan.serving_adapters import Adapters
 from customizer_operator.plan.serving_evaluation import Evaluated
-from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_replicas import Replicas
-from customizer_operator.plan.serving_source import Blocked
 from customizer_operator.plan.serving_trial import Trial
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verdict import tell_score
 from customizer_operator.plan.serving_verification import Refused, Unknown, Verified
 
@@ -24,7 +23,7 @@ _PROMOTED: dict[str, Truth] = {"Promoted": "True", "RolledBack": "False", "Tryin
 class Outlook:
     """All that the conditions follow from."""
 
-    found: Blocked | Verified | Refused | Unknown
+    found: Trouble | Verified | Refused | Unknown
     replicas: Replicas | None
     """None while there is no Deployment."""
     trouble: Trouble | None = None
@@ -117,7 +116,7 @@ def report(outlook: Outlook) -> Report:
     return Report(findings, state, message)
 
 
-def _tell_verified(found: Blocked | Verified | Refused | Unknown) -> Finding:
+def _tell_verified(found: Trouble | Verified | Refused | Unknown) -> Finding:
     kind = ServingCondition.ARTIFACT_VERIFIED
     match found:
         case Verified():
@@ -126,7 +125,7 @@ def _tell_verified(found: Blocked | Verified | Refused | Unknown) -> Finding:
             return Finding(kind, "False", problem.reason, problem.message)
         case Unknown():
             return Finding(kind, "Unknown", ServingReason.VERIFYING, "Reads the manifest and looks for its files.")
-        case Blocked():
+        case Trouble():
             return Finding(kind, "Unknown", ServingReason.NOT_VERIFIED, found.message)
 
 
@@ -166,8 +165,8 @@ def _tell_promoted(trial: Trial | None) -> list[Finding]:
 def _find_stop(outlook: Outlook) -> Trouble | None:
     """Returns what only somebody else can end."""
     found = outlook.found
-    if isinstance(found, Blocked):
-        return Trouble(found.reason, found.message) if found.stalled else None
+    if isinstance(found, Trouble):
+        return found if found.stalled else None
     if isinstance(found, Refused):
         return Trouble(found.problem.reason, found.problem.message)
     if outlook.trial is not None and outlook.trial.refused is not None:
@@ -183,7 +182,7 @@ def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_sto
     still = " What was served before is served on." if answering else ""
     if stop is not None:
         return ("Degraded" if answering else "Failed"), stop.message + still
-    if isinstance(outlook.found, Blocked):
+    if isinstance(outlook.found, Trouble):
         return "Waiting", outlook.found.message + still
     if outlook.trouble is not None:
         if replicas is not None and answering >= replicas.wanted > 0:
@@ -213,7 +212,7 @@ def _summarize(outlook: Outlook, stop: Trouble | None, *, is_ready: bool, is_sto
 
 def _progress_reason(outlook: Outlook, *, is_stopped: bool) -> str:
     found, replicas = outlook.found, outlook.replicas
-    if isinstance(found, Blocked):
+    if isinstance(found, Trouble):
         return found.reason
     if isinstance(found, Unknown):
         return ServingReason.VERIFYING

@@ -31,9 +31,10 @@ from customizer_operator.plan.serving_conditions import recall_refusal
 from customizer_operator.plan.serving_evaluation import Version
 from customizer_operator.plan.serving_nim import find_limit
 from customizer_operator.plan.serving_obstacles import find_image, find_obstacle
-from customizer_operator.plan.serving_source import Blocked, find_jobs
+from customizer_operator.plan.serving_source import find_jobs
 from customizer_operator.plan.serving_target import Target, find_target, name_models
 from customizer_operator.plan.serving_trial import Trial, plan_trial
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verification import Refused, Unknown, Verified, find_verification
 
 
@@ -41,7 +42,7 @@ from customizer_operator.plan.serving_verification import Refused, Unknown, Veri
 class Decision:
     """What is done, and what the status and the conditions follow from."""
 
-    found: Blocked | Verified | Refused | Unknown
+    found: Trouble | Verified | Refused | Unknown
     create: tuple[Object, ...] = ()
     apply: tuple[Object, ...] = ()
     delete: tuple[Reference, ...] = ()
@@ -72,7 +73,7 @@ class _Case:
     deployment: ModelDeployment
     images: Images
     operator_namespace: str | None
-    obstacle: Blocked | None
+    obstacle: Trouble | None
     """What stands against serving at all."""
 
     @property
@@ -94,7 +95,7 @@ def decide(
     if case.obstacle is not None:
         return _keep(case, case.obstacle)
     target = find_target(deployment, find_jobs(observed))
-    if isinstance(target, Blocked):
+    if isinstance(target, Trouble):
         return _keep(case, target)
     verification = find_verification(observed, case.status, target.serving)
     if isinstance(verification, Verified):
@@ -109,7 +110,7 @@ def decide(
     return replace(kept, create=(build_verification(deployment, target.serving, target.access, images.io),))
 
 
-def _keep(case: _Case, found: Blocked | Verified | Refused | Unknown) -> Decision:
+def _keep(case: _Case, found: Trouble | Verified | Refused | Unknown) -> Decision:
     """Lets the servers serve what they do, though something else is wanted.
 
     How many there are, and what stands around them, is as the spec says: who stops servers, or shuts somebody off,
@@ -155,13 +156,13 @@ def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
             f"{image} is a NIM of generation Engine, which serves full weights only, and {weights.name} is an "
             "adapter: merge it (output as merged weights), or choose another runtime."
         )
-        return _keep(case, Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, message, stalled=True))
+        return _keep(case, Trouble(ServingReason.NOT_TAKEN_BY_IMAGE, message))
     limit = find_limit(deployment, target, image)
     if limit is not None:
         return _keep(case, limit)
     if weights.base_name is not None and weights.address is not None:
         message = f"{weights.name} is an adapter, whose base must lie on the server's disk: set weights to Staged."
-        return _keep(case, Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, message, stalled=True))
+        return _keep(case, Trouble(ServingReason.NOT_TAKEN_BY_IMAGE, message))
     serving = target.pin(artifact, verified.base).model_copy(
         update={"sidecar": build_sidecar_input(deployment, image, weights)}
     )

@@ -12,9 +12,9 @@ from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_sidecar import can_evaluate
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.pods import Pod
-from customizer_operator.plan.serving_pods import Trouble
 from customizer_operator.plan.serving_reports import read_report
-from customizer_operator.plan.serving_source import Blocked, find_jobs, find_published
+from customizer_operator.plan.serving_source import find_jobs, find_published
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verdict import describe
 
 
@@ -80,8 +80,8 @@ def find_question(observed: Observed, deployment: ModelDeployment, version: Vers
     if found is None:
         message = "No job is followed whose validation set could be asked: name a held-out set in evaluation.dataset."
         return Trouble(ServingReason.JOB_NOT_FOUND, message)
-    if isinstance(found, Blocked):
-        return Trouble(found.reason, found.message, stalled=found.stalled)
+    if isinstance(found, Trouble):
+        return found
     template = evaluation.prompt_template or found.source.prompt_template
     return _build(evaluation, version, found.source.held_out_uri, template)
 

@@ -11,13 +11,12 @@ from customizer_operator.objects.serving_engine import find_generation
 from customizer_operator.plan.plan import NIM_SERVICE, Observed
 from customizer_operator.plan.pods import parse_time
 from customizer_operator.plan.serving_companions import is_run_by_nvidia
-from customizer_operator.plan.serving_pods import Trouble
-from customizer_operator.plan.serving_source import Blocked
 from customizer_operator.plan.serving_target import Target
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.waiting import REACT_WITHIN
 
 
-def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Blocked | None:
+def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Trouble | None:
     """Finds what a job or an image asks of the pods of a NIMService that they cannot do; the schema knows the rest."""
     if deployment.spec.backend != "NIMService":
         return None
@@ -31,7 +30,7 @@ def find_limit(deployment: ModelDeployment, target: Target, image: str) -> Block
     if what is None:
         return None
     message = f"The pods of a NIMService cannot serve this: {what}, or choose backend: Deployment."
-    return Blocked(ServingReason.NOT_TAKEN_BY_BACKEND, message, stalled=True)
+    return Trouble(ServingReason.NOT_TAKEN_BY_BACKEND, message)
 
 
 def find_failure(observed: Observed) -> Trouble | None:

@@ -13,40 +13,38 @@ from customizer_operator.objects.serving_engine import find_contradiction, find_
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import DEPLOYMENT, JOB, NIM_SERVICE, SERVICE, Exists, Observed, Resource
 from customizer_operator.plan.serving_companions import find_missing, find_wanted, is_run_by_nvidia
-from customizer_operator.plan.serving_source import Blocked
+from customizer_operator.plan.serving_trouble import Trouble
 
 _IMAGE_VARIABLES = {"MultiLLM": "CUSTOMIZER_MULTI_LLM_IMAGE", "VLLM": "CUSTOMIZER_VLLM_IMAGE"}
 
 
-def find_obstacle(observed: Observed, deployment: ModelDeployment, images: Images) -> Blocked | None:
+def find_obstacle(observed: Observed, deployment: ModelDeployment, images: Images) -> Trouble | None:
     """Finds what stands against serving at all, whatever the model."""
     metadata, runtime = deployment.metadata, deployment.spec.runtime
     for resource, name in list_names(observed):
         found = observed.answers.get(Exists(resource, metadata.namespace, name))
         if isinstance(found, dict) and not is_owned_by(found, metadata.uid):
-            return Blocked(
+            return Trouble(
                 ConditionReason.NAME_TAKEN,
                 f"There is a {resource.kind} {name} of somebody else: delete it, or choose another name.",
-                stalled=True,
             )
     image = find_image(runtime, images)
     if image is None:
-        return Blocked(
+        return Trouble(
             ServingReason.IMAGE_NOT_NAMED,
             f"The operator has no image for runtime {runtime.type}: name one in runtime.image, or set "
             f"{_IMAGE_VARIABLES[runtime.type]} on the operator.",
-            stalled=True,
         )
     missing = find_missing(observed)
     if missing is not None:
-        return Blocked(ServingReason.RESOURCE_UNKNOWN, missing, stalled=True)
+        return Trouble(ServingReason.RESOURCE_UNKNOWN, missing)
     contradiction = find_contradiction(runtime, image)
     if contradiction is None and deployment.spec.weights == "Direct" and find_generation(runtime, image) != "V2":
         contradiction = (
             f"{image} is a NIM of generation V1, which reads weights from its disk alone: set weights to Staged, or "
             "runtime.generation to V2 if it is one."
         )
-    return None if contradiction is None else Blocked(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction, stalled=True)
+    return None if contradiction is None else Trouble(ServingReason.NOT_TAKEN_BY_IMAGE, contradiction)
 
 
 def list_names(observed: Observed) -> Sequence[tuple[Resource, str]]:

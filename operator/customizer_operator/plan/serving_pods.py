@@ -1,7 +1,6 @@
 """The pods of a ModelDeployment: which there are, and what keeps them from doing their work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from customizer_contract.errors import CATALOGUE, Reason
@@ -18,6 +17,7 @@ from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import JOB, POD, EventsOf, Observed
 from customizer_operator.plan.pods import Pod, parse_pod, parse_result
 from customizer_operator.plan.serving_crashes import explain_crash
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.waiting import explain, explain_refusal, is_late
 
 _REVISION_LABEL = "pod-template-hash"
@@ -28,16 +28,6 @@ _FAILURES = {
     VERIFY: "Verifying what is to be served fails.",
     SIDECAR: "The sidecar that brings adapters has ended.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why servers or the verify pod do not get on."""
-
-    reason: str
-    message: str
-    stalled: bool = True
-    """Whether somebody must do something."""
 
 
 def find_pods(observed: Observed, component: str) -> list[Pod]:

@@ -16,16 +16,7 @@ from customizer_operator.api.reasons import ConditionType
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.job_file import build_job_file
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Observed
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Why nothing can be served yet."""
-
-    reason: str
-    message: str
-    stalled: bool
-    """Whether somebody must do something."""
+from customizer_operator.plan.serving_trouble import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +55,7 @@ def choose_job(jobs: Iterable[Object]) -> Object | None:
     return max(jobs, key=rank, default=None)
 
 
-def find_published(deployment: ModelDeployment, reference: FollowedJob, jobs: Sequence[Object]) -> Published | Blocked:
+def find_published(deployment: ModelDeployment, reference: FollowedJob, jobs: Sequence[Object]) -> Published | Trouble:
     """Finds what is to be served; `jobs` are those that are meant.
 
     What is served stays when its job is gone, and jobs that were created before that one are not gone back to.
@@ -90,53 +81,49 @@ def _find_kept(deployment: ModelDeployment, reference: FollowedJob) -> Published
 
 def _find_pinned(
     digest: str, kept: Published | None, reference: FollowedJob, jobs: Sequence[Object]
-) -> Published | Blocked:
+) -> Published | Trouble:
     makers = [job for job in jobs if _find_digest(job) == digest]
     if makers:
         return _read(reference, choose_job(makers))
     if kept is not None and kept.artifact.manifest_digest == digest:
         return kept
     found = _read(reference, choose_job(jobs))
-    if isinstance(found, Blocked):
+    if isinstance(found, Trouble):
         return found
-    return Blocked(
+    return Trouble(
         ServingReason.MANIFEST_NOT_FOUND,
         f"No CustomizationJob {reference.name} of this namespace has published manifest {digest[:12]}: correct "
         f"manifestDigest (CustomizationJob {found.source.job} has published {found.artifact.manifest_digest}), or name "
         "what is in S3 in spec.model.artifact.",
-        stalled=True,
     )
 
 
-def _read(reference: FollowedJob, found: Object | None) -> Published | Blocked:
+def _read(reference: FollowedJob, found: Object | None) -> Published | Trouble:
     if found is None:
-        return Blocked(
+        return Trouble(
             ServingReason.JOB_NOT_FOUND,
             f"There is no CustomizationJob {reference.name} in this namespace: create it, or correct spec.model.",
-            stalled=True,
         )
     name = found["metadata"]["name"]
     try:
         job = CustomizationJob.model_validate(found)
     except ValidationError as error:
-        return Blocked(
+        return Trouble(
             ServingReason.INVALID_SPEC,
             f"CustomizationJob {name} is not one that this operator understands ({error.errors()[0]['msg']}): "
             "install operator and CRDs of the same release.",
-            stalled=True,
         )
     status = job.status
     if status is not None and status.artifact is not None:
         return Published(status.artifact, _describe(job))
     if status and any(c.type == ConditionType.FAILED and c.status == "True" for c in status.conditions or ()):
-        return Blocked(
+        return Trouble(
             ServingReason.JOB_FAILED,
             f"CustomizationJob {name} has failed: {status.message or 'it does not say why.'} "
             "Create it anew, corrected, under the same name; or name another.",
-            stalled=True,
         )
     state = f", which is {status.state}" if status and status.state else ""
-    return Blocked(ServingReason.JOB_NOT_COMPLETE, f"Waits for CustomizationJob {name}{state}.", stalled=False)
+    return Trouble(ServingReason.JOB_NOT_COMPLETE, f"Waits for CustomizationJob {name}{state}.", stalled=False)
 
 
 def _describe(job: CustomizationJob) -> SourceStatus:

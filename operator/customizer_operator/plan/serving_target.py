@@ -15,7 +15,8 @@ from customizer_operator.api.model_source import SourceStatus
 from customizer_operator.objects.job_file import translate_source, translate_storage
 from customizer_operator.objects.serving_engine import Weights, find_generation
 from customizer_operator.objects.serving_pods import MODEL_VOLUME, Access, file_digest
-from customizer_operator.plan.serving_source import Blocked, Published, find_published
+from customizer_operator.plan.serving_source import Published, find_published
+from customizer_operator.plan.serving_trouble import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,12 @@ class Target:
         return source.uri.rstrip("/") if isinstance(source, S3Source) else None
 
 
-def find_target(deployment: ModelDeployment, jobs: Sequence[Object]) -> Target | Blocked:
+def find_target(deployment: ModelDeployment, jobs: Sequence[Object]) -> Target | Trouble:
     """Finds what is to be served. `jobs` are the CustomizationJobs that the spec means, if it means any."""
     model = deployment.spec.model
     if model.customization_job_ref is not None:
         published = find_published(deployment, model.customization_job_ref, jobs)
-        return published if isinstance(published, Blocked) else _from_job(deployment, published)
+        return published if isinstance(published, Trouble) else _from_job(deployment, published)
     storage = deployment.spec.object_storage or ObjectStorage()
     device = deployment.spec.runtime.device or "gpu"
     if model.artifact is None:

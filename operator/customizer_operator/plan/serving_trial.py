@@ -29,8 +29,9 @@ from customizer_operator.plan.serving_evaluation import (
     find_question,
     find_score,
 )
-from customizer_operator.plan.serving_pods import Trouble, find_pods, find_trouble, is_ready
+from customizer_operator.plan.serving_pods import find_pods, find_trouble, is_ready
 from customizer_operator.plan.serving_replicas import is_steady
+from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verdict import Verdict, judge
 
 _CANNOT_ASK = (
