@@ -177,7 +177,7 @@ def _serve(case: _Case, target: Target, verified: Verified) -> Decision:
         # A newer image of ours stages the same weights: it is no reason to restart servers.
         unchanged = build(io_image=find_stage_image(present) or images.io)
         servers = unchanged if find_digest(unchanged) == find_digest(present) else servers
-    version = Version(find_version(servers) or "", artifact, weights.name)
+    version = Version(find_version(servers) or "", artifact, weights.name, target.source)
     storage = target.access.storage
     trial = plan_trial(case.observed, deployment, version, servers, present, storage)
     if trial.is_held:

@@ -8,12 +8,12 @@ from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_contract.result import ArtifactReference
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_evaluation import Evaluation, EvaluationStatus
+from customizer_operator.api.model_source import SourceStatus
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.serving_sidecar import can_evaluate
 from customizer_operator.plan.plan import Observed
 from customizer_operator.plan.pods import Pod
 from customizer_operator.plan.serving_reports import read_report
-from customizer_operator.plan.serving_source import find_jobs, find_published
 from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verdict import describe
 
@@ -27,6 +27,8 @@ class Version:
     artifact: ArtifactReference | None
     name: str
     """The tuned model, or the only one."""
+    source: SourceStatus | None = None
+    """The job that made it, if one is followed."""
 
     @property
     def title(self) -> str:
@@ -60,7 +62,7 @@ def plan_evaluation(
     known = [status.evaluation if status else None, status.rollout.evaluation if status and status.rollout else None]
     if version is None:
         return Evaluated(known[0], is_due=known[0] is None)
-    question = find_question(observed, deployment, version)
+    question = find_question(deployment, version)
     if isinstance(question, Trouble):
         return Evaluated(known[0], trouble=question)
     if (found := find_score(observed, question, version, pods, known)) is not None:
@@ -70,20 +72,16 @@ def plan_evaluation(
     )
 
 
-def find_question(observed: Observed, deployment: ModelDeployment, version: Version) -> EvaluationInput | Trouble:
+def find_question(deployment: ModelDeployment, version: Version) -> EvaluationInput | Trouble:
     """Says what a version is asked."""
     evaluation = deployment.spec.evaluation or Evaluation()
     if evaluation.dataset is not None:
         return _build(evaluation, version, evaluation.dataset.s3.uri, evaluation.prompt_template)
-    reference = deployment.spec.model.customization_job_ref
-    found = find_published(deployment, reference, find_jobs(observed)) if reference is not None else None
-    if found is None:
+    source = version.source
+    if source is None:
         message = "No job is followed whose validation set could be asked: name a held-out set in evaluation.dataset."
         return Trouble(ServingReason.JOB_NOT_FOUND, message)
-    if isinstance(found, Trouble):
-        return found
-    template = evaluation.prompt_template or found.source.prompt_template
-    return _build(evaluation, version, found.source.held_out_uri, template)
+    return _build(evaluation, version, source.held_out_uri, evaluation.prompt_template or source.prompt_template)
 
 
 def _build(evaluation: Evaluation, version: Version, uri: str, template: str | None) -> EvaluationInput:

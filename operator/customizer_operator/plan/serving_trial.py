@@ -133,7 +133,7 @@ class _Attempt:
 
 def _try(attempt: _Attempt, storage: ObjectStorage) -> Trial:
     observed, deployment, record = attempt.observed, attempt.deployment, attempt.record
-    question = find_question(observed, deployment, attempt.version)
+    question = find_question(deployment, attempt.version)
     if isinstance(question, Trouble):
         return Trial(is_held=True, status=record, trouble=question)
     # Those of a candidate before may still be on their way out.
