@@ -33,7 +33,7 @@ _DENIED = frozenset({401, 403})
 def list_files(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> dict[str, int]:
     """Lists the files of a repository, with their bytes."""
     with _errors(source, missing):
-        _, found = _list(source, kind)
+        _, found = _list(source.repo, source.revision, kind)
     return {entry.path: entry.size for entry in found}
 
 
@@ -51,7 +51,7 @@ class Commit:
 def find_commit(source: HuggingFaceSource, *, kind: Literal["model", "dataset"], missing: Reason) -> Commit:
     """Resolves a revision, which may be a branch, and lists what it holds."""
     with _errors(source, missing):
-        sha, found = _list(source, kind)
+        sha, found = _list(source.repo, source.revision, kind)
     return Commit(
         sha=sha,
         files={entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in found},
@@ -71,13 +71,15 @@ def download(
 
     Files that are there already in the wanted version are not brought again.
     """
-    chosen = list(select(list_files(source, kind=kind, missing=missing)))
+    with _errors(source, missing):
+        commit, found = _list(source.repo, source.revision, kind)
+    chosen = list(select([entry.path for entry in found]))
     if not chosen:
         raise CustomizerError(missing, f"{display(source)}: nothing there that could be used.")
     with _errors(source, missing):
         snapshot_download(
             source.repo,
-            revision=_resolve(source.repo, source.revision, kind),
+            revision=commit,
             repo_type=kind,
             local_dir=folder,
             allow_patterns=chosen,
@@ -86,19 +88,18 @@ def download(
     return [folder / path for path in chosen]
 
 
-def _list(source: HuggingFaceSource, kind: Literal["model", "dataset"]) -> tuple[str, list[RepoFile]]:
-    """Returns the commit that a source names, and the files that it has."""
-    commit = _resolve(source.repo, source.revision, kind)
-    tree = HfApi(token=_token()).list_repo_tree(source.repo, recursive=True, revision=commit, repo_type=kind)
-    return commit, [entry for entry in tree if isinstance(entry, RepoFile)]
-
-
 @cache
-def _resolve(repo: str, revision: str, kind: Literal["model", "dataset"]) -> str:
-    """Returns the commit that a branch names now: asked once, so that one process never sees two of them."""
-    if _COMMIT.fullmatch(revision):
-        return revision
-    return str(HfApi(token=_token()).repo_info(repo, revision=revision, repo_type=kind).sha)
+def _list(repo: str, revision: str, kind: Literal["model", "dataset"]) -> tuple[str, list[RepoFile]]:
+    """Returns the commit that a revision names, and its files.
+
+    Asked once, so that one process never sees two commits of a branch; a commit itself does not change.
+    """
+    api = HfApi(token=_token())
+    commit = revision
+    if not _COMMIT.fullmatch(revision):
+        commit = str(api.repo_info(repo, revision=revision, repo_type=kind).sha)
+    tree = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type=kind)
+    return commit, [entry for entry in tree if isinstance(entry, RepoFile)]
 
 
 def _token() -> str | None:

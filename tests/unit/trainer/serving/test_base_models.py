@@ -10,7 +10,7 @@ from huggingface_hub.hf_api import RepoFile
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import ModelInput
 from customizer_contract.sources import HuggingFaceSource, ObjectStorage, VolumeSource
-from customizer_trainer.serving.base_models import check_large_files, find_version, pin_model
+from customizer_trainer.serving.base_models import check_large_files, find_version, pin_model, stage_model
 from customizer_trainer.storage import hub
 from customizer_trainer.storage.s3 import S3
 
@@ -23,6 +23,7 @@ class Api:
 
     sha = "1" * 40
     contents: ClassVar[dict[str, bytes]] = {}
+    listed: ClassVar[list[str]] = []
 
     def __init__(self, **_: object) -> None:
         """Takes a token."""
@@ -33,6 +34,7 @@ class Api:
 
     def list_repo_tree(self, repo: str, *, revision: str, **_: object) -> list[RepoFile]:
         assert len(revision) == 40, "a branch may move between two calls"
+        self.listed.append(revision)
         return [
             RepoFile(
                 path=path,
@@ -55,8 +57,9 @@ def store() -> S3:
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     """Takes the place of the hub."""
-    hub._resolve.cache_clear()
+    hub._list.cache_clear()
     monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(Api, "listed", [])
     monkeypatch.setattr(Api, "contents", {"config.json": b"{}", "model.safetensors": WEIGHTS, "README.md": b"words"})
     monkeypatch.setattr(Api, "sha", "1" * 40)
     return Api
@@ -68,10 +71,29 @@ def test_a_branch_of_the_hub_is_pinned_to_the_commit_that_was_verified(
     version = find_version(HUB, store)
     assert version.revision == "1" * 40
     assert pin_model(HUB, version, store).source == HuggingFaceSource(repo="org/name", revision="1" * 40)
-    monkeypatch.setattr(repository, "contents", {**repository.contents, "README.md": b"other words"})
-    assert find_version(HUB, store).digest == version.digest
-    monkeypatch.setattr(repository, "contents", {**repository.contents, "model.safetensors": b"other"})
-    assert find_version(HUB, store).digest != version.digest
+    for changed, is_same in (("README.md", True), ("model.safetensors", False)):
+        monkeypatch.setattr(repository, "contents", {**repository.contents, changed: b"other"})
+        # As another process, for this one has seen the commit.
+        hub._list.cache_clear()
+        assert (find_version(HUB, store).digest == version.digest) is is_same
+
+
+def test_a_commit_is_listed_once_however_often_it_is_asked_for(
+    repository: type[Api], store: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bring(_: str, *, local_dir: Path, revision: str, **__: object) -> None:
+        assert revision == repository.sha
+        for path, content in repository.contents.items():
+            (local_dir / path).write_bytes(content)
+
+    monkeypatch.setattr(hub, "snapshot_download", bring)
+    version = find_version(HUB, store)
+    hub._list.cache_clear()
+    repository.listed.clear()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    stage_model(pin_model(HUB, version, store), store, folder)
+    assert repository.listed == [repository.sha]
 
 
 def test_large_files_are_compared_with_what_the_hub_says_of_them(repository: type[Api], tmp_path: Path) -> None:

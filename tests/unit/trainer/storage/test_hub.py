@@ -24,7 +24,7 @@ COMMIT = "0" * 40
 
 @pytest.fixture(autouse=True)
 def no_commit_is_known() -> None:
-    hub._resolve.cache_clear()
+    hub._list.cache_clear()
 
 
 def answer(status: int) -> httpx.Response:
@@ -97,7 +97,7 @@ def test_only_the_selected_files_are_downloaded_with_the_token_of_the_environmen
 
 
 def test_nothing_to_select_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hub, "list_files", lambda *_, **__: {"README.md": 1})
+    monkeypatch.setattr(hub, "_list", lambda *_: (COMMIT, [RepoFile(path="README.md", size=1, oid="o")]))
     with pytest.raises(CustomizerError) as raised:
         hub.download(SOURCE, tmp_path, kind="dataset", missing=Reason.DATASET_NOT_FOUND, select=lambda _: [])
     assert raised.value.reason is Reason.DATASET_NOT_FOUND
