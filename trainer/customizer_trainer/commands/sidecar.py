@@ -17,7 +17,7 @@ from customizer_contract.result import Result
 from customizer_contract.serving import API_KEY, LoraServer, Serving, SidecarInput
 from customizer_trainer.serving.artifacts import Artifact, read_artifact
 from customizer_trainer.serving.compatibility import check_layers, check_manifest, check_settings
-from customizer_trainer.serving.engines import CallEngine, FolderEngine, list_models
+from customizer_trainer.serving.engines import CallEngine, FolderEngine
 from customizer_trainer.serving.evaluator import Evaluator, evaluate
 from customizer_trainer.serving.live_adapters import LiveAdapters
 from customizer_trainer.serving.prober import Prober
@@ -43,7 +43,7 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
     prober = Prober(serving.sidecar.port, time.monotonic)
     evaluator = Evaluator(partial(evaluate, serving.sidecar.port, S3(serving.storage)), time.monotonic)
     adapters = build_adapters(serving, serving.sidecar, store)
-    sidecar = Sidecar(serving.sidecar.port, adapters, prober, evaluator)
+    sidecar = Sidecar(adapters, prober, evaluator)
     server = ReportServer(port)
     before, looked = None, 0.0
     while not stop.wait(_PAUSE_SECONDS):
@@ -61,12 +61,9 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
 class Sidecar:
     """What is done beside one server: its adapters, its probe and its held-out questions."""
 
-    port: int
-    """Port of the server."""
     adapters: LiveAdapters
     prober: Prober
     evaluator: Evaluator
-    _names: list[str] | None = None
 
     @property
     def is_at_rest(self) -> bool:
@@ -83,10 +80,9 @@ class Sidecar:
         report = adapters.step(wish)
         found = prober.step(wish.probe, adapters.state, may_ask=adapters.is_settled)
         evaluated = self.evaluator.step(wish.evaluation, may_ask=adapters.is_settled and prober.has_passed)
-        self._names = list_names(self.port, self._names)
-        told = {"probe": found, "evaluation": evaluated, "models": self._names}
+        told = report.model_copy(update={"probe": found, "evaluation": evaluated})
         # A pod that was ready stays so while it gets more adapters: its requests for all the others go on.
-        shown.show(report.model_copy(update=told), is_ready=adapters.is_ready and prober.has_passed)
+        shown.show(told, is_ready=adapters.is_ready and prober.has_passed)
 
     def close(self) -> None:
         """Lets what is under way go."""
@@ -132,15 +128,6 @@ def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveA
             check_layers(folder, model, lora)
 
     return LiveAdapters(engine, find, bring, time.monotonic)
-
-
-def list_names(port: int, known: list[str] | None) -> list[str] | None:
-    """Returns the names that the server lists, or those that are known if it does not tell; None while it is down."""
-    try:
-        entries = list_models(port)
-    except CustomizerError:
-        return known
-    return None if entries is None else [entry["id"] for entry in entries]
 
 
 def read_wish(path: Path) -> Wish | None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -22,11 +23,21 @@ _GONE = ".gone"
 """Ending of a folder that was renamed away while its server still knew the name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a server answers to."""
+
+    names: list[str]
+    """All that it lists."""
+    adapters: dict[str, str]
+    """Names and manifest digests of the adapters that came to it while it ran."""
+
+
 class Engine(Protocol):
     """A server and the adapters that came to it while it ran. Those that it was started with are none of them."""
 
-    def find_loaded(self) -> dict[str, str] | None:
-        """Returns name and manifest digest of the adapters that it answers to; None while it is down.
+    def look(self) -> Listing | None:
+        """Asks what it answers to; None while it is down.
 
         Raises AdapterNotLoaded if it does not tell: it is up, and busy or unwell.
         """
@@ -53,13 +64,14 @@ class CallEngine:
         self._fixed = fixed
         """Adapters that it was started with."""
 
-    def find_loaded(self) -> dict[str, str] | None:
+    def look(self) -> Listing | None:
         """Reads the names and the folders that it lists."""
         entries = list_models(self._port)
         if entries is None:
             return None
         adapters = [entry for entry in entries if entry.get("parent") and entry["id"] not in self._fixed]
-        return {entry["id"]: str(entry.get("root")).rpartition("@")[2] for entry in adapters}
+        digests = {entry["id"]: str(entry.get("root")).rpartition("@")[2] for entry in adapters}
+        return Listing([entry["id"] for entry in entries], digests)
 
     def find_folder(self, name: str, digest: str) -> Path:
         """Returns the folder that it will be served from."""
@@ -85,10 +97,10 @@ class CallEngine:
             shutil.rmtree(folder)
 
     def _find_present(self) -> dict[str, str]:
-        loaded = self.find_loaded()
-        if loaded is None:
+        listing = self.look()
+        if listing is None:
             raise _refuse("The server is down, or cuts its connections.")
-        return loaded
+        return listing.adapters
 
     def _call(self, what: str, body: dict[str, Any]) -> None:
         try:
@@ -108,13 +120,14 @@ class FolderEngine:
         self._aside = store / STAGING.relative_to(MODEL_STORE)
         self._fixed = fixed
 
-    def find_loaded(self) -> dict[str, str] | None:
+    def look(self) -> Listing | None:
         """Reads the names that it lists, and which artifacts were put there; removes what it has forgotten."""
-        listed = self._list()
-        if listed is None:
+        names = self._list()
+        if names is None:
             return None
+        listed = set(names) - self._fixed
         self._clear(listed)
-        return {name: note.read_text() for name in listed if (note := self._note(name)).is_file()}
+        return Listing(names, {name: note.read_text() for name in listed if (note := self._note(name)).is_file()})
 
     def find_folder(self, name: str, digest: str) -> Path:
         """Returns a folder beside the one that it looks into, or the served one if the adapter is there already."""
@@ -131,8 +144,8 @@ class FolderEngine:
         self._note(name).unlink(missing_ok=True)
         if (self._source / name).exists():
             _move(self._source / name, self._gone(name))
-        listed = self._list()
-        if listed is None or name in listed:
+        names = self._list()
+        if names is None or name in set(names) - self._fixed:
             return False
         _move(self.find_folder(name, digest), self._source / name)
         self._note(name).write_text(digest)
@@ -152,9 +165,9 @@ class FolderEngine:
                 if not (self._source / name).exists():
                     self._note(name).unlink(missing_ok=True)
 
-    def _list(self) -> set[str] | None:
+    def _list(self) -> list[str] | None:
         entries = list_models(self._port)
-        return None if entries is None else {entry["id"] for entry in entries} - self._fixed
+        return None if entries is None else [entry["id"] for entry in entries]
 
     def _is_placed(self, name: str, digest: str) -> bool:
         note = self._note(name)

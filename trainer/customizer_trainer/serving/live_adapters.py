@@ -47,6 +47,7 @@ class LiveAdapters:
     bring: Bring
     clock: Callable[[], float]
     _entries: dict[str, _Entry] = field(default_factory=dict)
+    _names: list[str] | None = None
     _loaded: dict[str, str] | None = None
     _starts: int = 0
     _has_settled: bool = False
@@ -103,7 +104,8 @@ class LiveAdapters:
             for entry in self._entries.values():
                 self._advance(entry, self._loaded)
         self._has_settled = self._has_settled or self.is_settled
-        return SidecarReport(wish=wish.digest, adapters=[self._tell(entry) for entry in self._entries.values()])
+        told = [self._tell(entry) for entry in self._entries.values()]
+        return SidecarReport(wish=wish.digest, adapters=told, models=self._names)
 
     def close(self) -> None:
         """Lets what is under way go."""
@@ -112,10 +114,11 @@ class LiveAdapters:
     def _look(self) -> bool:
         """Asks the server what it has. False if it does not tell: then what was known stays, for it is no new one."""
         try:
-            self._loaded = self.engine.find_loaded()
+            listing = self.engine.look()
         except CustomizerError as error:
             log.debug("%s", error)
             return False
+        self._names, self._loaded = (listing.names, listing.adapters) if listing is not None else (None, None)
         return True
 
     def _drop_strangers(self, loaded: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from customizer_contract.artifact import AdapterReference, BaseModelReference, J
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_contract.serving import API_KEY, ArtifactInput, Serving, SidecarInput
-from customizer_trainer.commands.sidecar import Sidecar, list_names, run
+from customizer_trainer.commands.sidecar import Sidecar, run
 from customizer_trainer.serving import engines
 from customizer_trainer.serving.artifacts import Artifact
 from customizer_trainer.serving.engines import CallEngine, Engine, FolderEngine
@@ -195,11 +195,11 @@ def test_a_server_that_asks_for_a_key_is_shown_it(
     server: Vllm, sidecar: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.key = "sesame"
-    assert list_names(server.port, None) is None
+    assert sidecar.adapters.step(Wish()).models is None
     monkeypatch.setenv(API_KEY, "sesame")
     sidecar.settle(french="s3://bucket/one")
     assert set(server.loaded) == {"french"}
-    assert list_names(server.port, None) == ["base", "french"]
+    assert sidecar.adapters.step(of(french="s3://bucket/one")).models == ["base", "french"]
 
 
 def test_an_empty_key_is_refused_before_strangers_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ class Readiness:
 
     def __post_init__(self) -> None:
         prober = Prober(self.port, time.monotonic)
-        self.sidecar = Sidecar(self.port, self.keeper.adapters, prober, Evaluator(never, time.monotonic))
+        self.sidecar = Sidecar(self.keeper.adapters, prober, Evaluator(never, time.monotonic))
 
     def ask(self, wish: Wish) -> int:
         """Returns what `/ready` answers after a step."""
@@ -359,6 +359,20 @@ def test_a_server_that_is_slow_to_tell_what_it_has_is_no_new_one(
     server.lists = 200
     assert {readiness.ask(wish) for _ in range(3)} == {200}
     assert sidecar.adapters.state == state
+
+
+def test_an_adapter_is_confirmed_as_it_is_given_and_a_server_at_rest_is_asked_once_a_step(
+    server: Vllm, sidecar: Keeper, readiness: Readiness
+) -> None:
+    wish = of(french="s3://bucket/one")
+    end = time.monotonic() + PATIENCE
+    while told(report := sidecar.adapters.step(wish))["french"].state != "Loaded":
+        assert time.monotonic() < end
+        assert report.models == ["base"]
+    assert report.models == ["base", "french"]
+    looks = server.looks
+    assert readiness.ask(wish) == 200
+    assert server.looks == looks + 1
 
 
 def test_a_server_that_starts_anew_is_not_ready_before_its_adapters_are_back(

@@ -25,6 +25,8 @@ class Vllm:
         self.is_free = threading.Event()
         """While it is not set, nobody is told what is loaded."""
         self.is_free.set()
+        self.looks = 0
+        """How often it was asked what is loaded."""
         self.lists = 200
         """The status with which it tells."""
         self._server = self._listen(0)
@@ -80,6 +82,7 @@ class Vllm:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                server.looks += 1
                 server.is_free.wait(LONG)
                 if self._is_allowed():
                     self._answer(server.lists, server.list_models())
