@@ -1,9 +1,11 @@
 """Tables of all fields, from the CRDs, for the pages of this repository.
 
 `python -m customizer_operator.field_tables` writes them between the marks that a page holds:
-`<!-- fields customizationjobs spec.unsloth -->` and `<!-- end of fields -->`.
+`<!-- fields customizationjobs spec.unsloth -->` and `<!-- end of fields -->`. A table has the fields of fields, too;
+where a path ends in `.*`, those of that object alone. `[]` means the entries of a list.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from customizer_operator.crds import build_crd
 PAGES = ("operator", "trainer")
 """Folders whose pages are looked through."""
 _MARKS = re.compile(r"(<!-- fields (\S+) (\S+) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+_ALONE, _EACH = ".*", "[]"
 _BOUNDS = {"minimum": "at least {}", "maximum": "at most {}", "maxItems": "at most {} items"}
 _EXCLUSIVE = {"minimum": ("exclusiveMinimum", "more than {}"), "maximum": ("exclusiveMaximum", "less than {}")}
 
@@ -28,11 +31,11 @@ def render(text: str) -> str:
 def _table(plural: str, path: str) -> str:
     kind = next(kind for kind in KINDS if kind.names.plural == plural)
     schema = build_crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    for name in path.split("."):
-        schema = schema["properties"][name]
-    rows = [
-        f"| `{field}` | {_kind(leaf)} | {_default(leaf)} | {leaf['description']} |" for field, leaf in _leaves(schema)
-    ]
+    for name in path.removesuffix(_ALONE).split("."):
+        schema = schema["properties"][name.removesuffix(_EACH)]
+        schema = schema["items"] if name.endswith(_EACH) else schema
+    fields = schema["properties"].items() if path.endswith(_ALONE) else _leaves(schema)
+    rows = [f"| `{name}` | {_kind(field)} | {_default(field)} | {_meaning(field)} |" for name, field in fields]
     return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
@@ -41,10 +44,11 @@ def _leaves(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dic
         if "properties" in child:
             yield from _leaves(child, f"{prefix}{name}.")
         else:
-            yield (
-                f"{prefix}{name}",
-                {**child, "description": " ".join(child["description"].split()).replace("|", "\\|")},
-            )
+            yield f"{prefix}{name}", child
+
+
+def _meaning(field: dict[str, Any]) -> str:
+    return " ".join(field["description"].split()).replace("|", "\\|")
 
 
 def _kind(leaf: dict[str, Any]) -> str:
@@ -67,7 +71,7 @@ def _default(leaf: dict[str, Any]) -> str:
         return ""
     if isinstance(value, list):
         return f"`{', '.join(map(str, value))}`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def main() -> int:
