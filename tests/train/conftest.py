@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from importlib.util import find_spec
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import boto3
@@ -59,6 +60,22 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a tracking server."""
     with serve_mlflow(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def server() -> ForkServerContext:
+    """Where Automodel's ranks start with the library imported."""
+    from tests.train import worlds
+
+    return worlds.context()
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and samples for them, and a folder for each training that is given a name."""
+    from tests.train.spread import make_disk
+
+    return make_disk(tmp_path_factory.mktemp("spread"))
 
 
 def client(storage: Storage):  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from customizer_contract.artifact import AdapterReference
 from customizer_trainer.backends.automodel.artifact import assemble_adapter, assemble_merged
 from customizer_trainer.backends.backend import Base
 from tests.train import worlds
-from tests.train.spread import SETTINGS, checkpoints, load, make_disk, newest, train, validation_loss
+from tests.train.spread import SETTINGS, checkpoints, load, newest, train, validation_loss
 
 LORA: dict[str, Any] = {
     "training": {**SETTINGS["training"], "finetuningType": "lora", "lora": {"rank": 4, "alpha": 8}},
@@ -23,18 +23,6 @@ MESHES: dict[str, dict[str, Any]] = {
     "context": {"numGpusPerNode": 2, "contextParallelSize": 2},
     "tensor and sequence": {"numGpusPerNode": 2, "tensorParallelSize": 2, "sequenceParallel": True},
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> ForkServerContext:
-    """Where ranks start with the library imported."""
-    return worlds.context()
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models and samples."""
-    return make_disk(tmp_path_factory.mktemp("adapters"))
 
 
 @pytest.fixture(scope="module")

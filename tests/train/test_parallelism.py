@@ -9,7 +9,7 @@ import pytest
 from customizer_trainer.backends.automodel.artifact import assemble_model
 from customizer_trainer.backends.backend import Base
 from tests.train import worlds
-from tests.train.spread import SETTINGS, TRAINING, load, make_disk, newest, train, validation_loss
+from tests.train.spread import SETTINGS, TRAINING, load, newest, train, validation_loss
 
 MESHES: dict[str, dict[str, Any]] = {
     "data": {"numGpusPerNode": 2},
@@ -20,18 +20,6 @@ MESHES: dict[str, dict[str, Any]] = {
     "data, tensor and sequence": {"numGpusPerNode": 4, "tensorParallelSize": 2, "sequenceParallel": True},
     "pipeline and context": {"numGpusPerNode": 4, "pipelineParallelSize": 2, "contextParallelSize": 2},
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> ForkServerContext:
-    """Where ranks start with the library imported."""
-    return worlds.context()
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models and samples."""
-    return make_disk(tmp_path_factory.mktemp("parallelism"))
 
 
 @pytest.fixture(scope="module")
