@@ -12,7 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from customizer_contract.errors import CATALOGUE, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import Reason
 from customizer_operator.api.reasons import ConditionReason
 from customizer_operator.api.remedies import JOB_REMEDIES, SERVING_REMEDIES
 from customizer_operator.api.serving_reasons import ServingReason

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from customizer_contract.errors import CATALOGUE, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import Reason
 from tests.e2e.conftest import NAMESPACE, Job, build_job
 from tests.support import kubectl, storage
 

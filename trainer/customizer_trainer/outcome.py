@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import CustomizerError, ExitCode, Reason
 from customizer_contract.result import MESSAGE_LIMIT, Problem, Result
 from customizer_trainer import logs
 from customizer_trainer.training.failures import classify

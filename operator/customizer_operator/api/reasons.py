@@ -1,4 +1,4 @@
-"""Reasons and types of conditions, each documented. Reasons of the error catalogue (`customizer_contract.errors`)
+"""Reasons and types of conditions, each documented. Reasons of the error catalogue (`customizer_contract.catalogue`)
 stand beside them: a condition that tells of a container's failure carries the catalogue's reason."""
 
 from enum import StrEnum

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from customizer_contract.errors import CATALOGUE, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import Reason
 from customizer_contract.result import DatasetFacts, ModelFacts
 from customizer_operator.plan.attempts import describe_problem
 from customizer_operator.plan.job_view import Preflight

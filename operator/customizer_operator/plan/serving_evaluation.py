@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from customizer_contract.errors import CATALOGUE
+from customizer_contract.catalogue import CATALOGUE
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_contract.result import ArtifactReference
 from customizer_operator.api.model_deployment import ModelDeployment

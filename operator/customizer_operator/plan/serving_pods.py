@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from customizer_contract.errors import CATALOGUE, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import Reason
 from customizer_contract.result import Problem
 from customizer_operator.api.base import Object
 from customizer_operator.api.reasons import ConditionReason

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from customizer_contract.errors import CATALOGUE, MISSED_ANOTHER, ExitCode, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import MISSED_ANOTHER, ExitCode, Reason
 from customizer_contract.result import Problem, Result
 from customizer_operator.api.customization_job_status import Attempt
 from customizer_operator.api.reasons import AttemptOutcome

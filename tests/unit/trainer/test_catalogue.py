@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from customizer_contract.errors import CATALOGUE, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import Reason
 
 TESTS = Path(__file__).parents[2]
 PROVOKED = {

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from customizer_contract.errors import CATALOGUE, CustomizerError, ExitCode, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import CustomizerError, ExitCode, Reason
 from customizer_contract.result import MESSAGE_LIMIT, Problem, Result, TrainingFacts
 from customizer_trainer import outcome
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from customizer_contract.adapters import AdapterInput, AdapterReport, SidecarReport, Wish
-from customizer_contract.errors import CATALOGUE, CustomizerError, Reason
+from customizer_contract.catalogue import CATALOGUE
+from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.result import Problem
 from customizer_trainer.outcome import problem_of
 from customizer_trainer.serving.artifacts import Artifact
