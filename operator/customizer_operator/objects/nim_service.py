@@ -15,10 +15,11 @@ from customizer_operator.api.common import Placement, Resources
 from customizer_operator.api.model_deployment import ModelDeployment
 from customizer_operator.api.model_runtime import PORT, Runtime
 from customizer_operator.objects.pods import COMMAND, build_environment, build_resources
-from customizer_operator.objects.serving import DIGEST_ANNOTATION, build_server_environment, build_server_probe
+from customizer_operator.objects.serving import DIGEST_ANNOTATION
 from customizer_operator.objects.serving_companions import build_selector
 from customizer_operator.objects.serving_engine import Engine
 from customizer_operator.objects.serving_pods import FILE_ANNOTATION, SERVER, STAGE, Access, annotate, build_metadata
+from customizer_operator.objects.serving_server import build_server_environment, build_server_probe
 
 SCRATCH = "/scratch"
 """Writable disk of its pods beside the model store."""
