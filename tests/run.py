@@ -58,7 +58,7 @@ def e2e() -> None:
 _SECOND_CHANCE = ("--reruns=1", "-rR")
 """Real servers on a machine that others share: what fails is run once more, and the summary names it."""
 
-_AT_A_TIME = {"api": 3, "train": 2, "e2e": 2}
+_AT_A_TIME = {"unit": 2, "api": 3, "train": 2, "e2e": 2}
 """Test files that run side by side on two cores: tests of real servers and trainings wait a lot, those of the apiserver
 most; two of e2e have as many engines as 16 GB hold."""
 
@@ -71,7 +71,6 @@ LEVELS: dict[str, Callable[[], None]] = {level.__name__: level for level in (lin
 def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> None:
     """Runs the tests of one folder with coverage, which `summarize` adds up."""
     python = environments.make(environment) / "bin" / "python"
-    at_a_time = _AT_A_TIME.get(level)
     # `-P`: the working directory must not shadow the standard library (operator/ is a folder here).
     command: list[str | Path] = [
         *wrapper,
@@ -82,8 +81,10 @@ def pytest(environment: str, level: str, *wrapper: Path, **variables: str) -> No
         f"tests/{level}",
         "--cov",
         "--cov-report=",
-        "--durations=5",
-        *((*_SECOND_CHANCE, f"--numprocesses={at_a_time}", *_BY_FILE) if at_a_time else ()),
+        "--durations=12",
+        f"--numprocesses={_AT_A_TIME[level]}",
+        *_BY_FILE,
+        *(() if level == "unit" else _SECOND_CHANCE),
     ]
     call(*command, COVERAGE_FILE=str(REPORTS / f".coverage.{level}.{environment}"), **variables)
 

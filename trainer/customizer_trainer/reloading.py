@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pydantic import Field
 from customizer_contract.base import Model
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
+from customizer_trainer import starting
 from customizer_trainer.logs import run_relayed
 
 _ROWS = 24
@@ -76,8 +76,8 @@ def _standard_error(rows: Sequence[Row], mean: float, tokens: int) -> float:
 
 def reload(job: Job, artifact: Path, base: Path | None, samples: Path, target: Path) -> Reloaded:
     """Loads the result in a process of its own. Raises ResultMismatch when it cannot be loaded."""
-    command = [sys.executable, "-P", "-m", "customizer_trainer.backends.reload", str(artifact), str(samples)]
-    options = [str(target), "--device", job.device, *(["--base", str(base)] if base else [])]
+    command = starting.build_command("customizer_trainer.backends.reload", str(artifact), str(samples), str(target))
+    options = ["--device", job.device, *(["--base", str(base)] if base else [])]
     rope = job.outline.rope
     if base is not None and rope is not None:
         # A model says by itself how its positions are scaled; an adapter's base must be told.

@@ -1,4 +1,4 @@
-"""Loads a result as a user would and computes the loss of some rows: `python -m customizer_trainer.backends.reload`.
+"""Loads a result as a user would and computes the loss of some rows, in a process by `starting`.
 
 Only transformers and peft, whatever has trained it.
 """
@@ -6,7 +6,6 @@ Only transformers and peft, whatever has trained it.
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from customizer_trainer.backends.rope import complete_rope
 from customizer_trainer.datasets.prepare import STORE, VALIDATION
 from customizer_trainer.datasets.store import IGNORED, SampleStore, read_indices
 from customizer_trainer.reloading import Reloaded, Row, pick_rows
+from customizer_trainer.starting import uncollected
 
 _ROOM = 1.3
 """Memory that a model takes while it is loaded and computes, by the size of its files."""
@@ -51,7 +51,8 @@ def _load(arguments: argparse.Namespace) -> Any:
         config.get_text_config().rope_parameters = complete_rope(document, arguments.rope_scaling)
     model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype="auto", trust_remote_code=trust, **where)
     if arguments.base:
-        from peft import PeftModel
+        with uncollected():
+            from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, arguments.artifact)
     return model.eval()
@@ -91,7 +92,3 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.target.write_text(reload(arguments).to_json())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

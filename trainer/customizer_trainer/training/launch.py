@@ -5,12 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from customizer_trainer import starting
 from customizer_trainer.logs import LINE_PREFIX, Relay
 
 RENDEZVOUS_TIMEOUT_SECONDS = 1800
@@ -47,10 +47,7 @@ def read_place(environment: Mapping[str, str], nodes: int, processes: int) -> Pl
 def build_command(place: Place, module: str, arguments: list[str], output: Path) -> list[str]:
     """Builds the command that starts the ranks of this node; what they print lies below `output`, too."""
     return [
-        sys.executable,
-        "-P",
-        "-m",
-        "torch.distributed.run",
+        *starting.build_command("torch.distributed.run"),
         f"--nnodes={place.nodes}",
         f"--nproc-per-node={place.processes}",
         f"--node-rank={place.node}",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_trainer import logs
+from customizer_trainer.starting import uncollected
 from customizer_trainer.training.events import EventLog, Failed
 from customizer_trainer.training.failures import classify
 
@@ -32,7 +33,8 @@ def run_rank(load: Callable[[str], Train]) -> int:
     try:
         # Imported here, so that an image that lacks something is reported like any other failure.
         check_device(device, int(os.environ["LOCAL_RANK"]))
-        train = load(device)
+        with uncollected():
+            train = load(device)
         train(recipe, told, device)
     except BaseException as error:  # torch's CheckpointException is no Exception
         reason, message = classify(error)

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,10 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
 }
 """A small machine without a way out; what is set already stays. The key-value cache is in GiB."""
+
+
+KNOWN = Path("/opt/engine/known")
+"""What the image has found out when it was built, as vLLM keeps it in VLLM_CACHE_ROOT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +286,8 @@ def main() -> None:
     environment.setdefault("OMP_NUM_THREADS", str(min(4, len(os.sched_getaffinity(0)))))
     if "NIM_PEFT_REFRESH_INTERVAL" in os.environ:
         environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if "VLLM_CACHE_ROOT" in environment and KNOWN.exists():
+        shutil.copytree(KNOWN, environment["VLLM_CACHE_ROOT"], dirs_exist_ok=True)
     os.execve(sys.executable, [sys.executable, "-m", SERVER, *arguments], environment)
 
 

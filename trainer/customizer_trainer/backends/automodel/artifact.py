@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from customizer_contract.artifact import AdapterReference
 from customizer_contract.errors import CustomizerError, ExitCode, Reason
 from customizer_contract.job import Job
+from customizer_trainer import starting
 from customizer_trainer.backends.backend import Base
 from customizer_trainer.logs import run_relayed
 from customizer_trainer.storage.model_files import select_settings
@@ -66,7 +66,7 @@ def assemble_model(checkpoint: Path, base: Base, target: Path) -> None:
 
 def _run(module: str, *folders: Path) -> tuple[int, str]:
     # A process of its own: torch and its memory are gone when it ends.
-    command = [sys.executable, "-P", "-m", f"customizer_trainer.backends.automodel.{module}", *map(str, folders)]
+    command = starting.build_command(f"customizer_trainer.backends.automodel.{module}", *map(str, folders))
     return run_relayed(command, os.environ, module)
 
 

@@ -1,4 +1,4 @@
-"""Consolidates the sharded weights of a checkpoint: `-m ...consolidate MODEL_FOLDER TARGET`."""
+"""Consolidates the sharded weights of a checkpoint: `consolidate MODEL_FOLDER TARGET`, by `starting`."""
 
 import json
 import os
@@ -23,7 +23,3 @@ def main() -> None:
         num_threads=min(_AT_ONCE, len(os.sched_getaffinity(0))),
         fqn_to_dtype_mapping=json.loads(dtypes.read_text()) if dtypes.exists() else None,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Adds an adapter to the weights of its base: `-m ...merge BASE ADAPTER TARGET`.
+"""Adds an adapter to the weights of its base: `merge BASE ADAPTER TARGET`, by `starting`.
 
 The merged files are those of the base, of the same data types; the matrices that are adapted are overwritten where
 they lie. So no more than one matrix is in memory, however large the model.
@@ -51,7 +51,3 @@ def main() -> int:
     if missing:
         print(missing[0].removeprefix(_PREFIX))  # noqa: T201
     return ExitCode.BAD_INPUT if missing else ExitCode.DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ from customizer_contract.artifact import AdapterReference
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.job import Job
 from customizer_contract.rope import RopeScaling
+from customizer_trainer import starting
 from customizer_trainer.backends.backend import Base
 from customizer_trainer.backends.rope import scale_config
 from customizer_trainer.logs import run_relayed
@@ -73,7 +73,7 @@ def rewrite_weights(form: Form, checkpoint: Path, base: Base, target: Path, *, t
     them. An adapter is one to the base's own weights, whatever those were that it was trained with.
     """
     target.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "customizer_trainer.backends.unsloth.merge"]
+    command = starting.build_command("customizer_trainer.backends.unsloth.merge")
     arguments = [
         form,
         str(base.folder),

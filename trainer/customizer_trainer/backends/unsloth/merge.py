@@ -1,11 +1,10 @@
 """Brings a trained adapter into the form in which it is published.
 
-`python -m customizer_trainer.backends.unsloth.merge lora|merged_16bit|merged_4bit BASE ADAPTER TARGET`
+`merge lora|merged_16bit|merged_4bit BASE ADAPTER TARGET`, in a process by `starting`.
 """
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -105,7 +104,3 @@ def main() -> int:
     if arguments.form == "merged_4bit":
         quantize(arguments.target, trust_remote_code=arguments.trust_remote_code)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
