@@ -55,8 +55,8 @@ def e2e() -> None:
     pytest("dev", "e2e", HANDLE / "run", CUSTOMIZER_TEST_MODELS=models())
 
 
-_SECOND_CHANCE = ("--reruns=1", "-rR")
-"""Real servers on a machine that others share: what fails is run once more, and the summary names it."""
+_SECOND_CHANCE = ("--reruns=1", "--rerun-show-tracebacks")
+"""Real servers on a machine that others share: what fails is run once more, and the summary says how it failed."""
 
 _AT_A_TIME = {"unit": 2, "api": 3, "train": 2, "e2e": 2}
 """Test files that run side by side on two cores: tests of real servers and trainings wait a lot, those of the apiserver
