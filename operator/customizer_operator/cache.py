@@ -16,6 +16,9 @@ OWNER_LABELS: Mapping[str, Resource] = {JOB_LABEL: CUSTOMIZATION_JOB, DEPLOYMENT
 _NOT_CONTENT = ("resourceVersion", "managedFields")
 """Metadata that no decision looks at."""
 
+_MOST_REMOVALS = 10_000
+"""Removals that are remembered: far more than there are while one list or one write is under way."""
+
 Place = tuple[str, str]
 """Namespace and name."""
 
@@ -81,12 +84,31 @@ class _Packer:
         return item
 
 
+class _Removals:
+    """Which objects are gone, and up to which of their versions; of very many, the newest."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, int] = {}
+
+    def add(self, uid: str, version: int) -> None:
+        """Notes that an object is gone at a version of its resource."""
+        # Not for good: to a watch or a list, one is gone, too, whose label went, and that can come back.
+        self._versions[uid] = max(version, self._versions.pop(uid, version))
+        if len(self._versions) > _MOST_REMOVALS:
+            del self._versions[next(iter(self._versions))]
+
+    def include(self, uid: str, version: int) -> bool:
+        """Tells whether a version of an object is from before its removal."""
+        return version <= self._versions.get(uid, -1)
+
+
 class Cache:
     """Objects by resource, namespace and name.
 
     Three hands write to it: watches, the answers to our own writes, and lists. An older version never replaces a
-    newer one, whichever hand brings it, and whichever brings it, `changed` is told of what no decision has seen yet: an
-    object that is new, gone, or of another content. What differs in its version alone is no news.
+    newer one, whichever hand brings it, nor does it bring back what is gone since: a list takes long, and watches tell
+    meanwhile. Whichever hand brings it, `changed` is told of what no decision has seen yet: an object that is new,
+    gone, or of another content. What differs in its version alone is no news.
 
     Objects are kept packed, since a cluster has thousands that nobody looks at for days; every reading hand gets an
     object of its own. Threads may share the cache; `changed` is called by the thread that brought the news.
@@ -103,6 +125,7 @@ class Cache:
         self._objects: dict[Resource, dict[Place, _Kept]] = {}
         self._packers: dict[Resource, _Packer] = {}
         self._owned: dict[Key, set[tuple[Resource, str]]] = {}
+        self._removals = _Removals()
         self._lock = RLock()
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
@@ -126,9 +149,14 @@ class Cache:
         return {resource: tuple(self._unpack(resource, kept) for kept in items) for resource, items in found.items()}
 
     def put(self, resource: Resource, item: Object) -> None:
-        """Keeps an object unless a newer version is here. One version reads otherwise after its CRD has changed."""
-        place, version = find_place(item), _read_version(item)
+        """Keeps an object unless a newer version is here, or was here and is gone.
+
+        One version reads otherwise after its CRD has changed.
+        """
+        place, uid, version = find_place(item), item["metadata"]["uid"], read_version(item)
         with self._lock:
+            if self._removals.include(uid, version):
+                return
             kept = self._objects.setdefault(resource, {})
             old = kept.get(place)
             if old is not None and old.version > version:
@@ -137,7 +165,7 @@ class Cache:
                 self._packers[resource] = _Packer(item)
             new = _Kept(
                 version,
-                item["metadata"]["uid"],
+                uid,
                 tuple(find_owners(item)),
                 self._take_note(resource, item),
                 self._packers[resource].pack(item),
@@ -150,10 +178,13 @@ class Cache:
         if old is None or old.packed != new.packed:
             self._changed(resource, item)
 
-    def remove(self, reference: Reference) -> None:
-        """Drops an object, unless it was made anew since."""
+    def remove(self, reference: Reference, version: int | None = None) -> None:
+        """Drops an object that went at a version, unless it was made anew or is here again; what is older stays away.
+
+        Who cannot tell the version may have been told wrong, and the next list brings the object back.
+        """
         with self._lock:
-            gone = self._drop(reference)
+            gone = self._drop(reference, version)
         if gone is not None:
             self._changed(reference.resource, self._unpack(reference.resource, gone))
 
@@ -165,14 +196,16 @@ class Cache:
                 for place, old in self._objects.get(resource, {}).items()
                 if place not in listed and old.version <= version and namespace in (None, place[0])
             ]
-            gone = [kept for reference in unlisted if (kept := self._drop(reference)) is not None]
+            gone = [kept for reference in unlisted if (kept := self._drop(reference, version)) is not None]
         for kept in gone:
             self._changed(resource, self._unpack(resource, kept))
 
-    def _drop(self, reference: Reference) -> _Kept | None:
+    def _drop(self, reference: Reference, version: int | None) -> _Kept | None:
+        if version is not None:
+            self._removals.add(reference.uid, version)
         place = (reference.namespace, reference.name)
         old = self._objects.get(reference.resource, {}).get(place)
-        if old is None or old.uid != reference.uid:
+        if old is None or old.uid != reference.uid or (version is not None and old.version > version):
             return None
         del self._objects[reference.resource][place]
         self._forget_owners(reference.resource, old, reference.name)
@@ -194,7 +227,7 @@ def find_place(item: Object) -> Place:
     return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-def _read_version(item: Object) -> int:
+def read_version(item: Object) -> int:
     """Resource versions of one resource are integers that grow (Kubernetes guarantees it since 1.35)."""
     return int(item["metadata"]["resourceVersion"])
 

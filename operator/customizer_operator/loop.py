@@ -16,7 +16,7 @@ from pathlib import Path
 
 from customizer_operator.api.base import Object
 from customizer_operator.apiserver import ApiError, RefusedError, read_own_clock
-from customizer_operator.cache import Cache, take_in
+from customizer_operator.cache import Cache, read_version, take_in
 from customizer_operator.cluster import Cluster
 from customizer_operator.election import Leadership
 from customizer_operator.kinds import OPTIONAL, Kind, build_kinds
@@ -112,7 +112,7 @@ class Operator:
         if kept is None:
             return
         if gone:
-            self._cache.remove(refer_to(resource, kept))
+            self._cache.remove(refer_to(resource, kept), read_version(kept))
         else:
             self._cache.put(resource, kept)
 

@@ -1,8 +1,12 @@
 """The cache: the newest version wins, whoever brings it."""
 
 import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
+from customizer_operator import cache as cache_module
 from customizer_operator.api.base import JOB_LABEL
 from customizer_operator.cache import Cache, take_in
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, POD, Key, refer_to
@@ -64,6 +68,81 @@ def test_a_list_drops_what_is_gone_and_keeps_what_came_later() -> None:
     cache.put(POD, pod("newer", 12))
     cache.drop_unlisted(POD, {("team", "stays")}, version=10, namespace=None)
     assert names(cache) == ["newer", "stays"]
+
+
+def put(version: int, uid: str = "u") -> Callable[[Cache], None]:
+    """As a list that takes long or the answer to a write does it, or a watch that tells of a change."""
+    return lambda cache: cache.put(POD, pod("a", version, uid))
+
+
+def remove(version: int, uid: str = "u") -> Callable[[Cache], None]:
+    """As a watch does it."""
+    return lambda cache: cache.remove(refer_to(POD, pod("a", version, uid)), version)
+
+
+def miss() -> Callable[[Cache], None]:
+    """As a write does it that finds nothing."""
+    return lambda cache: cache.remove(refer_to(POD, pod("a", 0)))
+
+
+def list_none(version: int) -> Callable[[Cache], None]:
+    return lambda cache: cache.drop_unlisted(POD, set(), version, namespace=None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "version"),
+    [
+        ((put(3), remove(5), put(3)), None),
+        ((remove(5), put(3)), None),
+        ((put(3), remove(5), put(5)), None),
+        ((put(3), list_none(7), put(3)), None),
+        ((remove(5), remove(2), put(4)), None),
+        ((put(3), remove(5), put(6)), "6"),
+        ((put(6), remove(5)), "6"),
+        ((put(3), remove(5), put(6), remove(8), put(6)), None),
+        ((put(3), remove(5), put(7, "new"), put(3)), "7"),
+        ((put(3), miss(), put(3)), "3"),
+    ],
+    ids=[
+        "what a watch removed is not brought back by a list that began before",
+        "nor what was removed before any list told of it",
+        "nor by one that tells of the removal's own version",
+        "what one list removed is not brought back by another one that began before",
+        "a removal is known by its newest version",
+        "what has its label again comes back",
+        "a watch that is late does not remove what has its label again",
+        "what has gone twice stays away",
+        "a successor of the same name does not give way",
+        "what was missed by a write alone comes back with the next list",
+    ],
+)
+def test_what_is_gone_comes_back_only_as_a_newer_version(
+    steps: Sequence[Callable[[Cache], None]], version: str | None
+) -> None:
+    cache = Cache()
+    for step in steps:
+        step(cache)
+    found = cache.get(POD, "team", "a")
+    assert (found and found["metadata"]["resourceVersion"]) == version
+
+
+def test_what_is_gone_and_stays_away_is_no_news() -> None:
+    cache, news = listening()
+    for step in (put(3), remove(5), put(3)):
+        step(cache)
+    assert news == ["a", "a"]
+
+
+def test_of_very_many_removals_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_MOST_REMOVALS", 2)
+    cache = Cache()
+    for uid in ("first", "second", "first", "third"):
+        remove(5, uid)(cache)
+    found = []
+    for uid in ("first", "second", "third"):
+        cache.put(POD, pod(uid, 3, uid))
+        found += [uid] if cache.get(POD, "team", uid) else []
+    assert found == ["second"]
 
 
 def test_a_list_of_one_namespace_leaves_the_others_alone() -> None:

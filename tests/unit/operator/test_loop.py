@@ -98,3 +98,11 @@ def test_a_watch_wakes_once_and_not_for_what_is_known(operator: Operator) -> Non
     assert operator._reconciler.depth == 0
     operator.notice(CUSTOMIZATION_JOB, subject, gone=True)
     assert operator._reconciler.depth == 1
+
+
+def test_a_list_that_ends_after_a_watch_has_told_of_a_removal_does_not_take_it_back(operator: Operator) -> None:
+    subject = running()[0].subject
+    operator.notice(CUSTOMIZATION_JOB, subject, gone=False)
+    operator.notice(CUSTOMIZATION_JOB, subject, gone=True)
+    operator._cache.put(CUSTOMIZATION_JOB, subject)
+    assert operator._cache.get(CUSTOMIZATION_JOB, RUNNING.namespace, RUNNING.name) is None
