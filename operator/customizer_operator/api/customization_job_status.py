@@ -11,7 +11,7 @@ from customizer_operator.api.reasons import AttemptOutcome
 
 
 class PlannedGroup(Model):
-    """Pods that one parallelism wants near each other: what is asked of the scheduler."""
+    """Pods that one parallelism wants near each other."""
 
     parallelism: str
     """Tensor, Context, Expert or Shard."""
@@ -20,11 +20,13 @@ class PlannedGroup(Model):
     pods: int
     """Pods of each; the first group holds the lowest ranks."""
     domain: str
-    """What the pods of a group share: Node, FastDomain or Block; Any where the spec names no label."""
+    """What the pods of a group should share: Node, FastDomain or Block; Any where no label of the spec has room."""
     label: str | None = None
-    """Node label whose value they share."""
-    required: bool
-    """Whether the attempt rather waits than runs without."""
+    """Node label whose value they should share."""
+    asked: str | None = None
+    """How the scheduler is asked for that. Required: the attempt rather waits than runs without. Preferred: it runs
+    without where there is no room. Absent: it is not asked, since a group is one pod, no label is named, or the
+    scheduler knows no such request."""
 
 
 class GrantedGroup(Model):

@@ -22,6 +22,15 @@ class Domain(StrEnum):
     """Nodes anywhere."""
 
 
+class Asked(StrEnum):
+    """How a scheduler is asked to keep the pods of a group near each other."""
+
+    REQUIRED = "Required"
+    """The attempt waits until it can be done."""
+    PREFERRED = "Preferred"
+    """The attempt runs without where it cannot be done."""
+
+
 LabelKey = Annotated[
     str,
     Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317),

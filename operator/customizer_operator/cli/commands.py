@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -13,7 +13,7 @@ from customizer_contract.result import ModelFacts
 from customizer_operator.api.base import Object, Resource
 from customizer_operator.api.customization_job import CustomizationJob, CustomizationJobSpec
 from customizer_operator.api.customization_job_status import PlannedGroup, PlannedTransfers, TrainingPlan
-from customizer_operator.api.scheduling import Domain
+from customizer_operator.api.scheduling import Asked, Domain
 from customizer_operator.cli.admission import Verdict, admit, find_kind
 from customizer_operator.cli.documents import UnreadableError, read, read_json
 from customizer_operator.cli.rendering import NOT_YET_GIVEN, render_deployment, render_job, render_job_file
@@ -32,6 +32,13 @@ _UNKNOWN = {
     "transfers": "Give --samples N and --model-config FILE.",
 }
 """What would tell a number that is not known. A job of a cluster brings what its preflight has found."""
+
+_NEARNESS: Mapping[str | None, str] = {
+    Asked.REQUIRED: "within",
+    Asked.PREFERRED: "rather within",
+    None: "for want of a way to ask the scheduler for it, by chance within",
+}
+"""How surely the pods of a group will be near each other."""
 
 Judged = tuple[type[Resource], Verdict]
 
@@ -201,7 +208,7 @@ def _tell_group(group: PlannedGroup) -> str:
     if group.label is None:
         where = "within the node" if group.domain == Domain.NODE else "anywhere: no label is named that tells more"
     else:
-        where = f"{'within' if group.required else 'rather within'} one value of {group.label}"
+        where = f"{_NEARNESS[group.asked]} one value of {group.label}"
     return f"  {f'placement {group.parallelism}':26} {number:>12}  {pods}, {where}"
 
 

@@ -1,7 +1,9 @@
 """What the chosen scheduler is told of an attempt; where it knows no groups, affinity between the pods."""
 
+from collections.abc import Sequence
+
 from customizer_operator.api.base import ATTEMPT_LABEL, JOB_LABEL, Object
-from customizer_operator.api.scheduling import Scheduling, Topology
+from customizer_operator.api.scheduling import Asked, Scheduling, Topology
 from customizer_operator.objects import kai, kueue, volcano
 from customizer_operator.plan.placement import Demand, Group, Mesh, Parallelism, find_demand, find_groups
 
@@ -77,7 +79,7 @@ def build_affinity(scheduling: Scheduling, mesh: Mesh, job: str, attempt: int) -
     apart = {"preferredDuringSchedulingIgnoredDuringExecution": [_prefer(_HOST, pods)]}
     near = () if scheduling.places_whole_attempts else find_groups(mesh, scheduling.topology)
     labels = dict.fromkeys(group.label for group in near if group.spans_nodes and group.label is not None)
-    strict = {group.label for group in near if _is_strict(group, scheduling.topology)}
+    strict = _find_strict_labels(near, scheduling.topology)
     together = {
         "requiredDuringSchedulingIgnoredDuringExecution": [
             {"topologyKey": label, "labelSelector": pods} for label in labels if label in strict
@@ -88,6 +90,34 @@ def build_affinity(scheduling: Scheduling, mesh: Mesh, job: str, attempt: int) -
     }
     attraction = {how: terms for how, terms in together.items() if terms}
     return {"affinity": {**({"podAffinity": attraction} if attraction else {}), "podAntiAffinity": apart}}
+
+
+def find_asked(group: Group, scheduling: Scheduling, mesh: Mesh) -> Asked | None:
+    """Returns how the objects above ask for the nearness of a group's pods; None if they do not."""
+    topology = scheduling.topology
+    if topology is None or group.label is None or not group.spans_nodes:
+        return None
+    labels = [label for _, label, _ in topology.domains]
+    # One value of a finer label will do: a fast domain lies in one block.
+    enough = set(labels[: labels.index(group.label) + 1])
+    if not scheduling.places_whole_attempts:
+        strict = _find_strict_labels(find_groups(mesh, topology), topology)
+        return Asked.REQUIRED if enough & strict else Asked.PREFERRED
+    demand = _find_demand(scheduling, mesh)
+    # Kueue alone is told of slices within slices.
+    slices = demand.slices if scheduling.scheduler == "Default" else demand.slices[-1:]
+    is_whole_enough = demand.whole in enough
+    if (demand.whole_is_required and is_whole_enough) or any(
+        run.label in enough and run.size % group.size == 0 for run in slices
+    ):
+        return Asked.REQUIRED
+    is_soft = is_whole_enough or (scheduling.scheduler == "Volcano" and volcano.prefers_whole(demand))
+    return Asked.PREFERRED if is_soft else None
+
+
+def _find_strict_labels(groups: Sequence[Group], topology: Topology | None) -> set[str | None]:
+    """Returns the labels of which the whole attempt must have one value, where pods can only attract each other."""
+    return {group.label for group in groups if _is_strict(group, topology)}
 
 
 def _is_strict(group: Group, topology: Topology | None) -> bool:

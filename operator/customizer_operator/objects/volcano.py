@@ -25,7 +25,7 @@ def build_pod_group(owner: Object, scheduling: Scheduling, demand: Demand, pods:
     inner = demand.slices[-1:]
     if demand.whole is not None and demand.whole_is_required:
         whole = {"networkTopology": _require(demand.whole)}
-    elif demand.whole is not None or len(demand.slices) > 1:
+    elif prefers_whole(demand):
         whole = {"networkTopology": {"mode": "soft"}}
     else:
         whole = {}
@@ -55,6 +55,11 @@ def build_pod_group(owner: Object, scheduling: Scheduling, demand: Demand, pods:
             **({"subGroupPolicy": _build_subgroups(inner[0], pods)} if inner else {}),
         },
     }
+
+
+def prefers_whole(demand: Demand) -> bool:
+    """Tells whether the attempt as a whole rather stays together: of slices within slices only the inner are told."""
+    return not demand.whole_is_required and (demand.whole is not None or len(demand.slices) > 1)
 
 
 def _require(label: str) -> Object:

@@ -7,6 +7,7 @@ from customizer_contract.steps import Steps, count_steps, data_parallel_size, gr
 from customizer_contract.transfers import count_checkpoints, estimate_uploads
 from customizer_operator.api.customization_job import CustomizationJobSpec
 from customizer_operator.api.customization_job_status import PlannedGroup, PlannedTransfers, TrainingPlan
+from customizer_operator.objects.scheduling import find_asked
 from customizer_operator.plan.placement import find_groups, find_mesh
 
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
@@ -56,7 +57,7 @@ def plan_training(
                 pods=group.size,
                 domain=group.domain,
                 label=group.label,
-                required=group.required,
+                asked=find_asked(group, spec.scheduling, mesh),
             )
             for group in groups
         ]

@@ -61,7 +61,7 @@ class Group:
     label: str | None = None
     """Label whose value the nodes of a group share; none in a node, and anywhere."""
     required: bool = False
-    """Whether the attempt rather waits than runs without."""
+    """Whether the attempt had rather wait than run without; not every scheduler can be asked for that."""
 
     @property
     def spans_nodes(self) -> bool:

@@ -11,10 +11,17 @@ from customizer_operator.cli.__main__ import main
 from tests.support import samples
 
 
-def plan(capsys: pytest.CaptureFixture[str], tmp_path: Path, *options: str, **automodel: Any) -> tuple[int, str]:
+def plan(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    *options: str,
+    scheduling: dict[str, Any] | None = None,
+    **automodel: Any,
+) -> tuple[int, str]:
     """Returns the exit code, and what was printed."""
     file = tmp_path / "job.yaml"
-    file.write_text(json.dumps(samples.job(automodel=automodel, compute={"device": "gpu"})))
+    spec = {"automodel": automodel, "compute": {"device": "gpu"}, "scheduling": scheduling or {}}
+    file.write_text(json.dumps(samples.job(**spec)))
     code = main(["plan", "-f", str(file), *options])
     return code, capsys.readouterr().out
 
@@ -56,6 +63,38 @@ def test_placement_is_told_by_group(capsys: pytest.CaptureFixture[str], tmp_path
         "placement Tensor 4 x 1 pod each, within the node",
         "placement Shard 2 x 2 pods each, anywhere: no label is named that tells more",
     ]
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "words"),
+    [
+        ({}, ["rather within", "rather within"]),
+        ({"queue": "team-a"}, ["within", "within"]),
+        (
+            {"scheduler": "KAI", "queue": "team-a"},
+            ["within", "for want of a way to ask the scheduler for it, by chance within"],
+        ),
+    ],
+    ids=["attraction", "Kueue", "KAI"],
+)
+def test_it_is_told_what_each_scheduler_is_asked_for(
+    scheduling: dict[str, Any], words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spread = {"numNodes": 8, "numGpusPerNode": 8, "pipelineParallelSize": 2, "contextParallelSize": 16}
+    topology = {"fastDomainLabel": "nvlink", "blockLabel": "leaf"}
+    if "scheduler" in scheduling:
+        topology["name"] = "gpus"
+    code, text = plan(
+        capsys,
+        tmp_path,
+        scheduling={**scheduling, "topology": topology},
+        parallelism=spread,
+        batch={"globalBatchSize": 16, "microBatchSize": 2},
+    )
+    assert code == 0, text
+    context, shard = [" ".join(line.split()) for line in text.splitlines() if "placement" in line]
+    assert context == f"placement Context 4 x 2 pods each, {words[0]} one value of nvlink"
+    assert shard == f"placement Shard 2 x 4 pods each, {words[1]} one value of leaf"
 
 
 def test_a_job_of_unsloth_is_told_in_numbers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_the_job_file_and_preflight_come_first_and_no_gpu_is_held() -> None:
         "dataParallelSize": 2,
         "gradientAccumulationSteps": 4,
         "tokensPerStep": 8 * 2048,
-        "placement": [{"parallelism": "Shard", "groups": 1, "pods": 2, "domain": "Any", "required": False}],
+        "placement": [{"parallelism": "Shard", "groups": 1, "pods": 2, "domain": "Any"}],
     }
 
 

@@ -14,9 +14,10 @@ from customizer_operator.objects.scheduling import (
     build_pod_annotations,
     build_pod_group,
     build_queue_labels,
+    find_asked,
 )
 from customizer_operator.objects.training import build_training
-from customizer_operator.plan.placement import Mesh
+from customizer_operator.plan.placement import Mesh, find_groups
 from tests.cluster import settings
 from tests.cluster.commands import CommandError, run
 from tests.unit.operator.test_objects import new_job
@@ -225,6 +226,86 @@ def find_subgroups(policies: list[dict[str, Any]], pods: int) -> list[list[str]]
                 found.setdefault((policy["name"], *values), []).append(rank)
                 break
     return list(found.values())
+
+
+ONE, PAIRS, NESTED = (
+    Mesh(tensor=16, processes=8),
+    Mesh(shard=4, tensor=16, processes=8),
+    Mesh(pipeline=2, shard=2, context=2, tensor=8, processes=8),
+)
+"""A tensor group over nodes; four of them in a shard group; contexts in shard groups, twice."""
+COPIES = Mesh(replicate=2, shard=32, processes=8)
+OVERLAPPING = Mesh(shard=2, context=3, tensor=4, processes=8)
+"""All pods in a fast domain, for the contexts; the shards only wish for a block."""
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "mesh", "asked"),
+    [
+        pytest.param({}, ONE, {"Tensor": "Required"}, id="attraction: one tensor group"),
+        pytest.param(
+            {}, PAIRS, {"Tensor": "Preferred", "Shard": "Preferred"}, id="attraction: no more for several of them"
+        ),
+        pytest.param(
+            {"fast": 8}, PAIRS, {"Tensor": "Required", "Shard": "Required"}, id="attraction: a finer domain for all"
+        ),
+        pytest.param({}, NESTED, {"Context": "Preferred", "Shard": "Preferred"}, id="attraction: contexts"),
+        pytest.param({}, COPIES, {"Shard": "Preferred"}, id="attraction: copies"),
+        pytest.param({"queue": "q"}, ONE, {"Tensor": "Required"}, id="Kueue: one tensor group"),
+        pytest.param({"queue": "q"}, PAIRS, {"Tensor": "Required", "Shard": "Preferred"}, id="Kueue: pairs"),
+        pytest.param({"queue": "q"}, NESTED, {"Context": "Required", "Shard": "Required"}, id="Kueue: two levels"),
+        pytest.param({"queue": "q"}, COPIES, {"Shard": "Required"}, id="Kueue: copies"),
+        pytest.param(
+            {"queue": "q"},
+            OVERLAPPING,
+            {"Context": "Required", "Shard": "Required"},
+            id="Kueue: a finer domain",
+        ),
+        pytest.param(
+            {"scheduler": "Volcano"}, PAIRS, {"Tensor": "Required", "Shard": "Preferred"}, id="Volcano: pairs"
+        ),
+        pytest.param(
+            {"scheduler": "Volcano"}, NESTED, {"Context": "Required", "Shard": "Preferred"}, id="Volcano: one level"
+        ),
+        pytest.param({"scheduler": "Volcano"}, ONE, {"Tensor": "Required"}, id="Volcano: one tensor group"),
+        pytest.param({"scheduler": "KAI"}, PAIRS, {"Tensor": "Required", "Shard": "Preferred"}, id="KAI: pairs"),
+        pytest.param({"scheduler": "KAI"}, NESTED, {"Context": "Required"}, id="KAI: one level, and no words for more"),
+        pytest.param({"scheduler": "KAI"}, COPIES, {"Shard": "Required"}, id="KAI: copies"),
+    ],
+)
+def test_what_is_asked_is_told_by_group(scheduling: dict[str, Any], mesh: Mesh, asked: dict[str, str]) -> None:
+    told = find_all_asked(scheduling, mesh)
+    assert {group: word for group, word in told.items() if word is not None} == asked
+
+
+def test_nothing_is_asked_for_without_labels_nor_for_single_pods() -> None:
+    mesh = Mesh(shard=4, tensor=8, processes=8)
+    assert find_all_asked({}, mesh) == {"Tensor": None, "Shard": "Preferred"}
+    for scheduling in (Scheduling(), Scheduling(queue="q")):
+        groups = find_groups(mesh, scheduling.topology)
+        assert [find_asked(group, scheduling, mesh) for group in groups] == [None, None]
+
+
+def find_all_asked(asked: dict[str, Any], mesh: Mesh) -> dict[str, str | None]:
+    who = {key: value for key, value in asked.items() if key != "fast"}
+    topology = {**TOPOLOGY, "fastDomainNodes": asked.get("fast")}
+    if who.get("scheduler") == "KAI":
+        who["queue"], topology["name"] = "q", "gpus"
+    scheduling = Scheduling.model_validate({**who, "topology": topology})
+    return {group.parallelism: find_asked(group, scheduling, mesh) for group in find_groups(mesh, scheduling.topology)}
+
+
+def test_what_is_told_is_what_is_rendered_for_every_mesh() -> None:
+    for mesh in (ONE, PAIRS, NESTED, COPIES, OVERLAPPING):
+        asked = set(find_all_asked({}, mesh).values())
+        plain = Scheduling.model_validate({"topology": TOPOLOGY})
+        near = build_affinity(plain, mesh, "tickets", 1)["affinity"]["podAffinity"]
+        assert ("Required" in asked) == (REQUIRED in near)
+        assert ("Preferred" in asked) == (PREFERRED in near)
+        kueue = build_pod_annotations(queued(**TOPOLOGY), mesh, "a1")
+        asked = set(find_all_asked({"queue": "q"}, mesh).values())
+        assert ("Required" in asked) == any("required" in key for key in kueue)
+        assert ("Preferred" in asked) == any("preferred" in key for key in kueue)
 
 
 CHECK = settings.HERE / "podgroupcheck"
