@@ -18,9 +18,10 @@ from customizer_operator.plan.gang import ask_gang, explain_gang, find_gang
 from customizer_operator.plan.granted import ask_for_nodes
 from customizer_operator.plan.job_deployment import ask_about_deployment, deploy, tell
 from customizer_operator.plan.job_events import find_events
-from customizer_operator.plan.job_status import confirm, describe, describe_invalid
+from customizer_operator.plan.job_status import confirm, describe
 from customizer_operator.plan.job_view import InvalidSpecError, JobView, parse_status, parse_view
 from customizer_operator.plan.lifecycle import Decision, Stage, decide, is_over
+from customizer_operator.plan.misunderstood import describe_misunderstood
 from customizer_operator.plan.plan import (
     JOB,
     PYTORCH_JOB,
@@ -95,7 +96,7 @@ def plan_job(observed: Observed, images: Images) -> Plan:
         previous = parse_status(subject)
         if is_over(previous) is not None:
             return Plan(status=confirm(subject["status"], generation))
-        told = describe_invalid(previous, str(error), generation, observed.now)
+        told = describe_misunderstood(observed, previous, str(error))
         return Plan(status=_dump(told), events=find_events(previous, told, ()))
     if is_over(view.status) is not None:
         remainder = finish(view)

@@ -1,7 +1,6 @@
 """The status of a CustomizationJob: its conditions and words, from what was decided and what hinders it."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from customizer_contract.result import TrainingFacts
 from customizer_operator.api.base import Object
@@ -96,29 +95,6 @@ def _report(
     processes = outline.nodes * outline.processes
     gpus = processes if view.job.spec.compute.device == "gpu" else 0
     return report(attempts, progress=progress, gpus=gpus, processes=processes, now=view.now)
-
-
-def describe_invalid(
-    previous: CustomizationJobStatus, message: str, generation: int, now: datetime
-) -> CustomizationJobStatus:
-    """Returns the status of a job whose spec this operator does not understand."""
-    text = f"The operator does not understand the spec: {message}. Install CRDs and operator of the same release."
-    reason = ConditionReason.INVALID_SPEC
-    findings = [
-        Finding(ConditionType.ACCEPTED, "False", reason, text),
-        Finding(ConditionType.COMPLETE, "False", reason, text),
-        Finding(ConditionType.FAILED, "True", reason, text),
-        Finding(ConditionType.RECONCILING, "False", reason, text),
-        Finding(ConditionType.STALLED, "True", reason, text),
-    ]
-    conditions = date_conditions(previous.conditions or (), findings, generation=generation, now=now)
-    update = {
-        "observed_generation": generation,
-        "state": "Failed",
-        "message": text,
-        "conditions": conditions,
-    }
-    return previous.model_copy(update=update)
 
 
 def confirm(status: Object, generation: int) -> Object:

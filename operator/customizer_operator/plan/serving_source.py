@@ -15,6 +15,7 @@ from customizer_operator.api.model_source import SourceStatus
 from customizer_operator.api.reasons import ConditionType
 from customizer_operator.api.serving_reasons import ServingReason
 from customizer_operator.objects.job_file import build_job_file
+from customizer_operator.plan.job_view import parse_status
 from customizer_operator.plan.plan import CUSTOMIZATION_JOB, Observed
 from customizer_operator.plan.serving_trouble import Trouble
 
@@ -106,23 +107,23 @@ def _read(reference: FollowedJob, found: Object | None) -> Published | Trouble:
         )
     name = found["metadata"]["name"]
     try:
-        job = CustomizationJob.model_validate(found)
+        job = CustomizationJob.model_validate({"metadata": found["metadata"], "spec": found["spec"]})
     except ValidationError as error:
         return Trouble(
             ServingReason.INVALID_SPEC,
             f"CustomizationJob {name} is not one that this operator understands ({error.errors()[0]['msg']}): "
             "install operator and CRDs of the same release.",
         )
-    status = job.status
-    if status is not None and status.artifact is not None:
+    status = parse_status(found)
+    if status.artifact is not None:
         return Published(status.artifact, _describe(job))
-    if status and any(c.type == ConditionType.FAILED and c.status == "True" for c in status.conditions or ()):
+    if any(c.type == ConditionType.FAILED and c.status == "True" for c in status.conditions or ()):
         return Trouble(
             ServingReason.JOB_FAILED,
             f"CustomizationJob {name} has failed: {status.message or 'it does not say why.'} "
             "Create it anew, corrected, under the same name; or name another.",
         )
-    state = f", which is {status.state}" if status and status.state else ""
+    state = f", which is {status.state}" if status.state else ""
     return Trouble(ServingReason.JOB_NOT_COMPLETE, f"Waits for CustomizationJob {name}{state}.", stalled=False)
 
 

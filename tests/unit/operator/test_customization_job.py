@@ -527,10 +527,10 @@ def test_a_job_goes_on_when_an_operator_comes_that_understands_it() -> None:
     with_running(world)
     world.set_spec(automodel={"parallelism": {"numNodes": 2}, "novelty": 1})
     world.settle()
-    assert world.condition("Failed") == ("True", "InvalidSpec")
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
     world.set_spec(automodel={"parallelism": {"numNodes": 2}})
     world.settle()
-    assert world.condition("Failed")[0] == "False"
+    assert world.condition("Stalled")[0] == "False"
     assert world.condition("Running")[0] == "True"
 
 

@@ -1,12 +1,13 @@
 """A CRD or a status of another release: a finished job stays finished, and a running one is not started twice."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from customizer_operator.plan.job_view import parse_status
-from customizer_operator.plan.plan import CUSTOMIZATION_JOB, PYTORCH_JOB
+from customizer_operator.plan.plan import CUSTOMIZATION_JOB, JOB, PYTORCH_JOB
 from tests.support import samples
 from tests.unit.operator.simulator import World
 from tests.unit.operator.stages import running
@@ -64,11 +65,66 @@ def test_a_finished_job_whose_spec_is_not_understood_observes_newer_generations(
     assert world.condition("Complete")[0] == world.condition("Published")[0] == "True"
 
 
+def in_preflight() -> World:
+    world = World(samples.job("tickets"))
+    world.settle()
+    return world
+
+
+def passed() -> World:
+    """One whose preflight has passed and whose children an operator of another release has not heard of yet."""
+    world = in_preflight()
+    world.pass_preflight(samples.passed())
+    world.settle()
+    world.unseen |= {key: None for key in world.objects if key[0] in (JOB, PYTORCH_JOB)}
+    return world
+
+
+BEGUN: dict[str, Callable[[], World]] = {
+    "in preflight": in_preflight,
+    "passed": passed,
+    "running": lambda: running()[0],
+}
+
+
+@pytest.mark.parametrize("begin", BEGUN.values(), ids=BEGUN)
+def test_a_job_that_has_begun_is_left_as_it_is_while_its_spec_is_not_understood(begin: Callable[[], World]) -> None:
+    world = begin()
+    before, objects, events = world.status, set(world.objects), set(world.events)
+    default_field(world)
+    world.settle()
+    assert world.condition("Failed") == ("False", "InvalidSpec")
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
+    news = [event for key, event in world.events.items() if key not in events]
+    assert [(event.type, event.reason) for event in news] == [("Warning", "InvalidSpec")]
+    assert world.status["state"] == "Stalled"
+    assert "spec.tempo" in world.status["message"]
+    assert "what runs goes on" in world.status["message"]
+    told = ("Accepted", "Complete", "Failed", "Reconciling", "Stalled")
+    kept = [entry for entry in before["conditions"] if entry["type"] not in told]
+    assert [entry for entry in world.status["conditions"] if entry["type"] not in told] == kept
+    words = {"conditions": None, "message": None, "state": None}
+    assert {**world.status, **words} == {**before, **words}
+    assert set(world.objects) == objects
+    world.run(600)
+    assert world.condition("Failed") == ("False", "InvalidSpec")
+    assert set(world.objects) == objects
+
+
+def test_one_that_an_operator_of_an_earlier_release_called_failed_is_not_any_more() -> None:
+    world, _ = running()
+    conditions = [{**each, "status": "True"} for each in world.status["conditions"] if each["type"] == "Failed"]
+    change_status(world, conditions=[{**each, "reason": "InvalidSpec"} for each in conditions])
+    default_field(world)
+    world.settle()
+    assert world.condition("Failed") == ("False", "InvalidSpec")
+
+
 def test_a_running_job_goes_on_with_its_attempt_when_its_spec_is_understood_again() -> None:
     world, (first, second) = running()
     default_field(world)
     world.run(60)
-    assert world.condition("Failed") == ("True", "InvalidSpec")
+    assert world.condition("Running")[0] == "True"
     take_back(world)
     world.settle()
     assert world.condition("Running")[0] == "True"

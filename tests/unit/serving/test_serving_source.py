@@ -61,6 +61,14 @@ def test_a_later_artifact_takes_over_only_where_promotion_is_not_manual() -> Non
         assert digest_of(world.settle()) == digest
 
 
+def test_what_another_release_has_told_of_a_job_keeps_nobody_from_serving_it() -> None:
+    job = publish(ADAPTER)
+    odd = {**job["status"], "plan": {"placement": [{"required": True}]}, "mood": "serene"}
+    world = World(build_deployment(), {**job, "status": odd}, ADAPTER, ["tickets", "tickets-base"])
+    status = world.settle()
+    assert (status["state"], digest_of(status)) == ("Ready", DIGEST)
+
+
 def test_a_digest_promotes_by_hand_and_takes_back() -> None:
     world = follow(promotion="Manual")
     let_publish(world, LATER, 2, "tickets-2")
