@@ -18,8 +18,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 64
-    run(settings)
-    return 0
+    return run(settings)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -15,7 +17,11 @@ from customizer_operator.plan.plan import Resource
 from customizer_operator.selectors import find_selector
 from customizer_operator.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _IDLE_SECONDS = 0.1
+_END_SECONDS = 20.0
+"""What an end in good order may take, at most; the kubelet waits for 30."""
 _PAGE = 100
 """Objects that kopf reads at a time when it begins to watch."""
 
@@ -84,7 +90,16 @@ def configure(settings: kopf.OperatorSettings, resources: Sequence[Resource]) ->
             settings.watching.label_selectors[resource.group, resource.version, resource.plural] = selector
 
 
-def build_registry(operator: Operator, health_port: int) -> kopf.OperatorRegistry:
+def find_death(working: Iterable[asyncio.Task[Any]], watching: Iterable[asyncio.Task[Any]]) -> str | None:
+    """Tells what has ended of what never does by itself."""
+    if any(task.done() for task in working):
+        return "the reconciler has stopped"
+    return "nobody watches any more" if any(task.done() for task in watching) else None
+
+
+def build_registry(
+    operator: Operator, health_port: int, watching: Iterable[asyncio.Task[None]]
+) -> kopf.OperatorRegistry:
     """Registers what watches and what works. Nothing makes kopf write: no finalizers, no annotations, no events."""
     registry = kopf.OperatorRegistry()
     background: list[asyncio.Task[None]] = []
@@ -99,7 +114,7 @@ def build_registry(operator: Operator, health_port: int) -> kopf.OperatorRegistr
         configure(settings, operator.resources)
         background.append(asyncio.create_task(operator.run(), name="customizer"))
         if health_port:
-            checks = {"/healthz": find_death, "/readyz": find_hindrance}
+            checks = {"/healthz": check_life, "/readyz": find_hindrance}
             servers.append(serve_health(health_port, asyncio.get_running_loop(), checks))
 
     @kopf.on.cleanup(registry=registry)
@@ -112,11 +127,11 @@ def build_registry(operator: Operator, health_port: int) -> kopf.OperatorRegistr
             # Not what it has come to: one that has failed must not hold up the end.
             await asyncio.wait([task])
 
-    def find_death() -> str | None:
-        return "the reconciler has stopped" if any(task.done() for task in background) else None
+    def check_life() -> str | None:
+        return find_death(background, watching)
 
     def find_hindrance() -> str | None:
-        return find_death() or (None if operator.is_filled else "not everything could be listed yet; the log says why")
+        return check_life() or (None if operator.is_filled else "not everything could be listed yet; the log says why")
 
     def watch(resource: Resource) -> None:
         @kopf.on.event(
@@ -130,14 +145,35 @@ def build_registry(operator: Operator, health_port: int) -> kopf.OperatorRegistr
     return registry
 
 
-def run(settings: Settings) -> None:
-    """Runs the operator until it is told to stop."""
+def run(settings: Settings) -> int:
+    """Runs the operator until it is told to stop; returns the exit code."""
     operator = Operator(settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, registry=operator.metrics.registry)
-    kopf.run(
-        registry=build_registry(operator, settings.health_port),
+    return asyncio.run(_watch(operator, settings))
+
+
+async def _watch(operator: Operator, settings: Settings) -> int:
+    """Watches and works; returns the exit code.
+
+    kopf gives up all watches when one of them brings what it cannot read, such as half a line that a proxy took for a
+    whole one: then the operator ends, and whoever started it starts it anew.
+    """
+    watching: list[asyncio.Task[None]] = []
+    watching += await kopf.spawn_tasks(
+        registry=build_registry(operator, settings.health_port, watching),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
     )
+    main = asyncio.current_task()
+    running = asyncio.create_task(kopf.run_tasks(watching, ignored=[] if main is None else [main]))
+    ended, _ = await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+    for task in ended:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("watching has failed, so the operator ends and must be started anew: %s", error)
+    await asyncio.wait([running], timeout=_END_SECONDS)
+    if not running.done():
+        # kopf's other watches may take no notice of being cancelled. What is ours has had its time.
+        os._exit(1)
+    return 0 if running.exception() is None else 1

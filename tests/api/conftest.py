@@ -182,6 +182,11 @@ class Operator:
         """Tells whether it is still there."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Returns what it ended with, None while it is still there."""
+        return self._process.poll()
+
     def log(self) -> str:
         """Returns what it has said."""
         return self._log.read_text()

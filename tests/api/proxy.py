@@ -38,11 +38,13 @@ class Proxy(AbstractContextManager["Proxy"]):
 
     `refuse` answers a request itself with the status that it returns. A silent proxy neither answers nor hangs up: what
     is on its way waits. After `writes_left` writes the proxy is dead:
-    the last write happens but its answer is lost, and nothing else gets through until `revive`.
+    the last write happens but its answer is lost, and nothing else gets through until `revive`. What `halve` chooses
+    ends in the midst of what comes next, in good order, as behind a proxy that takes a lost connection for the end.
     """
 
     def __init__(self, plane: ControlPlane) -> None:
         self.refuse: Callable[[Request], int | None] = lambda request: None
+        self.halve: Callable[[Request], bool] = lambda request: False
         self.writes_left: int | None = None
         self.writes: list[Request] = []
         self._dead = threading.Event()
@@ -148,7 +150,7 @@ class Proxy(AbstractContextManager["Proxy"]):
                         connection.request(self.command, self.path, body or None, headers)
                         response = connection.getresponse()
                         if proxy._count(request, response.status):
-                            self._hand_on(response)
+                            self._hand_on(request, response)
                 except (OSError, http.client.HTTPException):
                     return  # either side has gone
                 finally:
@@ -164,7 +166,7 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.end_headers()
                 self.wfile.write(body)
 
-            def _hand_on(self, response: http.client.HTTPResponse) -> None:
+            def _hand_on(self, request: Request, response: http.client.HTTPResponse) -> None:
                 """Hands an answer on in pieces as it comes, so that whoever reads it knows one that was cut off."""
                 pieces = response.getheader("Content-Length") is None
                 self.send_response_only(response.status)
@@ -177,8 +179,13 @@ class Proxy(AbstractContextManager["Proxy"]):
                 self.end_headers()
                 while piece := response.read1(1 << 16):
                     proxy._speaks.wait()
+                    is_last = proxy.halve(request)
+                    if is_last:
+                        piece = piece[: len(piece) // 2]
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if pieces else piece)
                     self.wfile.flush()
+                    if is_last:
+                        break
                 if pieces:
                     self.wfile.write(b"0\r\n\r\n")
 

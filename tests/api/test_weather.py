@@ -1,7 +1,10 @@
 """An apiserver that refuses, falls silent and drops its watches: a job lives through it all the same."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.api.conftest import Operator
 from tests.api.control_plane import ControlPlane
@@ -75,3 +78,25 @@ def test_an_object_that_went_or_changed_unseen_is_found_out_by_the_write_that_co
     assert (status["observedGeneration"], status["state"]) == (2, "Suspended")
     assert life.knows("gone") is None
     assert life.knows("again") == made["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("refused", ["", "/services?"], ids=["while all others watch", "while others cannot yet"])
+def test_an_operator_whose_watch_brings_half_a_line_ends_with_a_word_and_the_next_one_goes_on(
+    refused: str, world: World, proxy: Proxy, start_operator: Callable[..., Operator]
+) -> None:
+    proxy.refuse = lambda request: 503 if refused and refused in request.path else None
+    proxy.halve = lambda request: "/customizationjobs?" in request.path and "watch=" in request.path
+    operator = start_operator(proxy.url)
+    world.create("customizationjobs", samples.job())
+
+    def has_ended() -> bool:
+        world.patch("customizationjobs", "tickets", {"metadata": {"annotations": {"touched": uuid.uuid4().hex}}})
+        return not operator.is_running()
+
+    world.wait("the end", has_ended, patience=_PATIENCE)
+    assert operator.exit_code == 1
+    assert "watching has failed, so the operator ends and must be started anew" in operator.log()
+    proxy.halve = lambda request: False
+    proxy.refuse = lambda request: None
+    start_operator(proxy.url)
+    world.wait("preflight", lambda: world.get("jobs", "tickets-preflight"), patience=_PATIENCE)
