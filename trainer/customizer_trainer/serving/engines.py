@@ -156,14 +156,14 @@ class FolderEngine:
         """Renames it away; the files go when the server has forgotten the name."""
         if (self._source / name).exists():
             _move(self._source / name, self._gone(name))
+        # Wished again before the server has forgotten it, it is not there already.
+        self._note(name).unlink(missing_ok=True)
 
     def _clear(self, listed: set[str]) -> None:
         for gone in self._aside.glob(f"*{_GONE}"):
             name = gone.name.removesuffix(_GONE)
             if name not in listed:
                 shutil.rmtree(gone)
-                if not (self._source / name).exists():
-                    self._note(name).unlink(missing_ok=True)
 
     def _list(self) -> list[str] | None:
         entries = list_models(self._port)

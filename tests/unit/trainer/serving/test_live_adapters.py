@@ -256,6 +256,14 @@ def test_a_folder_gets_whole_adapters_only_and_loses_them_when_they_are_forgotte
     assert follow(sidecar, "two", until=lambda: True).state == "Loaded"
     sidecar.adapters.step(Wish())
     assert not (source / "french").exists()
+    # Wished again before the server has forgotten it: what it still has is not what was wished.
+    report = follow(sidecar, "two", until=lambda: len(sidecar.disk.brought) == 3)
+    assert (report.state, (source / "french").exists()) == ("Loading", False)
+    del server.loaded["french"]
+    follow(sidecar, "two", until=(source / "french").exists)
+    server.loaded["french"] = str(source / "french")
+    assert follow(sidecar, "two", until=lambda: True).state == "Loaded"
+    sidecar.adapters.step(Wish())
     del server.loaded["french"]
     sidecar.adapters.step(Wish())
     assert list(source.iterdir()) == []
