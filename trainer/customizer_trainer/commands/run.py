@@ -27,6 +27,10 @@ from customizer_trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+_OWN_CORES = {"GOMP_SPINCOUNT": "2000"}
+"""Threads that wait for one another do so awake for a moment: nobody else has work for these cores, unlike those that
+pods share, and a step of SmolLM2 takes 2.2 s instead of 3.0 on two cores."""
+
 
 class Instead(Protocol):
     """Paths of this machine that take the place of what the job file names."""
@@ -62,7 +66,7 @@ def _run(job: Job, workspace: Workspace, environment: Mapping[str, str], *, only
         return _join(checked, Result(command="run"))
     fetch.run(job, workspace)
     try:
-        trained = train.run(job, workspace, count_attempts(job) + 1, environment, open_view)
+        trained = train.run(job, workspace, count_attempts(job) + 1, {**_OWN_CORES, **environment}, open_view)
     except CommandFailedError as error:
         raise CommandFailedError(_join(checked, error.result)) from error
     return _join(checked, trained)
