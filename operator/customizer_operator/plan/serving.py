@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from customizer_operator.api.base import Object
+from customizer_operator.api.base import Condition, Object
 from customizer_operator.api.model_deployment import ModelDeployment, ModelDeploymentStatus
 from customizer_operator.api.serving_reasons import ServingCondition, ServingReason
 from customizer_operator.objects.images import Images
@@ -169,24 +169,30 @@ def _next_look(told: Report, replicas: Replicas | None, evaluated: Evaluated | N
 
 
 def _plan_unreadable(observed: Observed, error: ValidationError) -> Plan:
-    """Tells that CRD and operator differ in version; what runs is left as it is."""
+    """Tells that CRD and operator differ in version; what runs is left as it is, and what was told of it stands."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     message = f"{where}: {first['msg']}. Correct it; if the apiserver took it, install CRDs of the operator's release."
     metadata = observed.subject["metadata"]
     generation = metadata.get("generation", 1)
-    findings = (
+    before = observed.subject.get("status") or {}
+    conditions = [Condition.model_validate(entry) for entry in before.get("conditions", ())]
+    serves = any(entry.type == ServingCondition.AVAILABLE and entry.status == "True" for entry in conditions)
+    if serves:
+        message += " What was served before is served on."
+    if before.get("message") == message and before.get("observedGeneration") == generation:
+        return Plan()
+    findings = [
         Finding(ServingCondition.READY, "False", ServingReason.INVALID_SPEC, message),
         Finding(ServingCondition.RECONCILING, "False", ServingReason.INVALID_SPEC, message),
         Finding(ServingCondition.STALLED, "True", ServingReason.INVALID_SPEC, message),
-    )
+    ]
+    told = {finding.type for finding in findings}
+    findings += [Finding(old.type, old.status, old.reason, old.message) for old in conditions if old.type not in told]
     status = ModelDeploymentStatus(
         observed_generation=generation,
-        conditions=date_conditions((), findings, generation=generation, now=observed.now),
-        state="Failed",
+        conditions=date_conditions(conditions, findings, generation=generation, now=observed.now),
+        state="Degraded" if serves else "Failed",
         message=message,
     )
-    before = observed.subject.get("status") or {}
-    if before.get("message") == message and before.get("observedGeneration") == generation:
-        return Plan()
     return Plan(status={**before, **status.model_dump(mode="json", by_alias=True, exclude_none=True)})

@@ -1,5 +1,6 @@
 """The life of a ModelDeployment, played against a simulated cluster until nothing changes any more."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -231,3 +232,23 @@ def test_a_newer_release_stages_what_is_served_next() -> None:
     world.settle()
     (stage,) = world.get(DEPLOYMENT, "bot")["spec"]["template"]["spec"]["initContainers"]
     assert stage["image"] == "io:2"
+
+
+def test_what_is_served_stays_so_while_its_spec_is_not_understood() -> None:
+    world = served()
+    before = copy.deepcopy(world.objects)
+    world.change(runtime={"type": "VLLM", "ofANewerRelease": True})
+    status = world.settle()
+    assert world.objects == before
+    assert (status["state"], condition(status, "Stalled")) == ("Degraded", ("True", "InvalidSpec"))
+    assert condition(status, "Available")[0] == "True"
+    assert "install CRDs of the operator's release. What was served before is served on." in status["message"]
+    world.change(runtime={"type": "VLLM"})
+    assert world.settle()["state"] == "Ready"
+
+
+def test_nothing_is_served_whose_spec_was_never_understood() -> None:
+    world = World(build_deployment(runtime={"type": "VLLM", "ofANewerRelease": True}), None)
+    status = world.settle()
+    assert (status["state"], condition(status, "Ready")) == ("Failed", ("False", "InvalidSpec"))
+    assert world.objects == {}
