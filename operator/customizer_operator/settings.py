@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from customizer_operator.objects.images import Images
 
+RESYNC_SECONDS = 1200.0
+"""By default. Watches tell what is news, and looking at thousands of objects takes tens of seconds of a core."""
+
 
 class SettingsError(Exception):
     """The environment does not say what the operator needs; the message names the variable."""
@@ -29,7 +32,7 @@ class Settings:
 
     images: Images
     namespaces: tuple[str, ...] = ()
-    resync_seconds: float = 600
+    resync_seconds: float = RESYNC_SECONDS
     workers: int = 4
     health_port: int = 8081
     metrics_port: int = 8082
@@ -50,7 +53,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         namespaces=tuple(
             name.strip() for name in environment.get("CUSTOMIZER_NAMESPACES", "").split(",") if name.strip()
         ),
-        resync_seconds=_number(environment, "CUSTOMIZER_RESYNC_SECONDS", 600),
+        resync_seconds=_number(environment, "CUSTOMIZER_RESYNC_SECONDS", RESYNC_SECONDS),
         workers=int(_number(environment, "CUSTOMIZER_WORKERS", 4)),
         health_port=int(_number(environment, "CUSTOMIZER_HEALTH_PORT", 8081)),
         metrics_port=int(_number(environment, "CUSTOMIZER_METRICS_PORT", 8082)),
