@@ -43,6 +43,13 @@ def date_conditions(
     return dated
 
 
+def keep_others(previous: Sequence[Condition], findings: Sequence[Finding]) -> list[Finding]:
+    """Returns the findings, and beside them what was told before of other conditions."""
+    told = {finding.type for finding in findings}
+    kept = [Finding(old.type, old.status, old.reason, old.message) for old in previous if old.type not in told]
+    return [*findings, *kept]
+
+
 def find_changes(previous: Sequence[Condition], current: Sequence[Condition]) -> list[Condition]:
     """Returns the conditions whose status or reason is new; these are worth an event."""
     before = {condition.type: (condition.status, condition.reason) for condition in previous}

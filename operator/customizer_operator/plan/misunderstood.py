@@ -3,7 +3,7 @@
 from customizer_operator.api.customization_job_status import CustomizationJobStatus
 from customizer_operator.api.reasons import ConditionReason, ConditionType
 from customizer_operator.objects.names import is_owned_by
-from customizer_operator.plan.conditions import Finding, date_conditions
+from customizer_operator.plan.conditions import Finding, date_conditions, keep_others
 from customizer_operator.plan.plan import JOB, PYTORCH_JOB, Observed
 
 
@@ -26,15 +26,16 @@ def describe_misunderstood(
         Finding(ConditionType.RECONCILING, "False", reason, text),
         Finding(ConditionType.STALLED, "True", reason, text),
     ]
-    told, before = {finding.type for finding in findings}, previous.conditions or ()
-    findings += [Finding(old.type, old.status, old.reason, old.message) for old in before if old.type not in told]
+    before = previous.conditions or ()
     generation = observed.subject["metadata"]["generation"]
     return previous.model_copy(
         update={
             "observed_generation": generation,
             "state": "Stalled" if begun else "Failed",
             "message": text,
-            "conditions": date_conditions(before, findings, generation=generation, now=observed.now),
+            "conditions": date_conditions(
+                before, keep_others(before, findings), generation=generation, now=observed.now
+            ),
         }
     )
 

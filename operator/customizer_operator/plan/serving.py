@@ -10,7 +10,7 @@ from customizer_operator.api.serving_reasons import ServingCondition, ServingRea
 from customizer_operator.objects.images import Images
 from customizer_operator.objects.serving import build_url
 from customizer_operator.objects.serving_pods import CANARY, SERVER, VERIFY
-from customizer_operator.plan.conditions import Finding, date_conditions, find_changes
+from customizer_operator.plan.conditions import Finding, date_conditions, find_changes, keep_others
 from customizer_operator.plan.plan import (
     DEPLOYMENT,
     Event,
@@ -187,11 +187,11 @@ def _plan_unreadable(observed: Observed, error: ValidationError) -> Plan:
         Finding(ServingCondition.RECONCILING, "False", ServingReason.INVALID_SPEC, message),
         Finding(ServingCondition.STALLED, "True", ServingReason.INVALID_SPEC, message),
     ]
-    told = {finding.type for finding in findings}
-    findings += [Finding(old.type, old.status, old.reason, old.message) for old in conditions if old.type not in told]
     status = ModelDeploymentStatus(
         observed_generation=generation,
-        conditions=date_conditions(conditions, findings, generation=generation, now=observed.now),
+        conditions=date_conditions(
+            conditions, keep_others(conditions, findings), generation=generation, now=observed.now
+        ),
         state="Degraded" if serves else "Failed",
         message=message,
     )
