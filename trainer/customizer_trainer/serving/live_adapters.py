@@ -12,7 +12,7 @@ from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.result import Problem
 from customizer_trainer.outcome import problem_of
 from customizer_trainer.serving.artifacts import Artifact
-from customizer_trainer.serving.engines import Engine
+from customizer_trainer.serving.engines import Engine, Listing
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,14 @@ class LiveAdapters:
     bring: Bring
     clock: Callable[[], float]
     _entries: dict[str, _Entry] = field(default_factory=dict)
-    _names: list[str] | None = None
-    _loaded: dict[str, str] | None = None
+    _listing: Listing | None = None
     _starts: int = 0
     _has_settled: bool = False
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, "adapters"))
+
+    @property
+    def _loaded(self) -> dict[str, str] | None:
+        return None if self._listing is None else self._listing.adapters
 
     @property
     def is_settled(self) -> bool:
@@ -106,7 +109,7 @@ class LiveAdapters:
                 self._advance(entry, self._loaded)
         self._has_settled = self._has_settled or self.is_settled
         told = [self._tell(entry) for entry in self._entries.values()]
-        return SidecarReport(wish=wish.digest, adapters=told, models=self._names)
+        return SidecarReport(wish=wish.digest, adapters=told, models=self._listing.names if self._listing else None)
 
     def close(self) -> None:
         """Lets what is under way go."""
@@ -115,11 +118,10 @@ class LiveAdapters:
     def _look(self) -> bool:
         """Asks the server what it has. False if it does not tell: then what was known stays, for it is no new one."""
         try:
-            listing = self.engine.look()
+            self._listing = self.engine.look()
         except CustomizerError as error:
             log.debug("%s", error)
             return False
-        self._names, self._loaded = (listing.names, listing.adapters) if listing is not None else (None, None)
         return True
 
     def _drop_strangers(self, loaded: dict[str, str]) -> None:
