@@ -58,8 +58,11 @@ def watch(kind: str, name: str, namespace: str, *, timeout: float, interval: flo
 
 
 def wait_until(kind: str, name: str, namespace: str, is_done: Callable[[Object], object], *, timeout: float) -> Object:
-    """Waits until `is_done` holds for the object and returns it."""
-    return next(found for found in watch(kind, name, namespace, timeout=timeout) if is_done(found))
+    """Waits until `is_done` holds for the object and returns it; raises at once if it has failed instead."""
+    fetched = watch(kind, name, namespace, timeout=timeout)
+    found = next(found for found in fetched if is_done(found) or is_true(found, "Failed"))
+    assert is_done(found), condition(found, "Failed")
+    return found
 
 
 def condition(found: Object, type_: str) -> Object:
