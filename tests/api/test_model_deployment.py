@@ -92,7 +92,12 @@ NVIDIA: Object = {"backend": "NIMService", "runtime": {**NIM, "ngcSecretRef": {"
         ({"probe": {"expectedText": "a"}}, "exactly one of prompt and messages"),
         ({"probe": {"prompt": "a", "expectedText": "a", "expectedPattern": "a"}}, "exclude one another"),
         ({"evaluation": {}}, "name what is asked in evaluation.dataset"),
-        ({"evaluation": {**HELD_OUT, "metric": "Loss"}}, "supported values"),
+        ({"evaluation": {**HELD_OUT, "metric": "Perplexity"}}, "supported values"),
+        ({"evaluation": {**HELD_OUT, "metric": "Loss"}, **runtime(lora={})}, "with room for adapters cannot be asked"),
+        (
+            {"evaluation": {**HELD_OUT, "metric": "Loss"}, "weights": "Direct", **runtime(type="MultiLLM")},
+            "which is not staged with weights: Direct",
+        ),
         ({"rollout": {"strategy": "Canary"}}, "a canary is judged by its score: add evaluation"),
         ({"rollout": {"minimumScore": 0.5}}, "goes with strategy: Canary"),
         (canary(compareWith="None"), "nothing decides about a canary"),

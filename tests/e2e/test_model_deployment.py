@@ -35,17 +35,24 @@ def wait_until_ready(name: str) -> dict[str, Any]:
 
 
 def test_full_weights_are_served_by_a_nim(start: Start) -> None:
-    model = {"customizationJobRef": {"name": "for-weights"}}
-    deployment = start(build_deployment("weights", model=model, runtime={"type": "MultiLLM"}))
+    """The loss of the server, over the job's own validation set, is that of the training."""
+    model, evaluation = {"customizationJobRef": {"name": "for-weights"}}, {"metric": "Loss", "timeoutSeconds": 300}
+    deployment = start(build_deployment("weights", model=model, runtime={"type": "MultiLLM"}, evaluation=evaluation))
     waiting = kubectl.wait_until(
         KIND, deployment, NAMESPACE, lambda md: md.get("status", {}).get("message"), timeout=60
     )
     assert "for-weights" in waiting["status"]["message"]
-    start(build_job("for-weights", model="smollm2", finetuning_type="all_weights", steps=3))
+    job = start(build_job("for-weights", model="smollm2", finetuning_type="all_weights", steps=3))
     status = wait_until_ready(deployment)
     (served,) = status["models"]
     assert served["kind"] == "model"
     assert ask.complete(status["url"], served["name"], PROMPT, max_tokens=4)
+    evaluated = kubectl.wait_until(
+        KIND, deployment, NAMESPACE, lambda md: kubectl.is_true(md, "Evaluated"), timeout=300
+    )
+    manifest = json.loads(storage.client().get_object(Bucket=BUCKET, Key=f"out/{job}/manifest.json")["Body"].read())
+    loss = evaluated["status"]["evaluation"]["loss"]
+    assert loss == pytest.approx(manifest["metrics"]["validation_loss"], rel=1e-2)
 
 
 def find_engine() -> str:

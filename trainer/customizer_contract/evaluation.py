@@ -9,7 +9,7 @@ from customizer_contract.base import Model
 from customizer_contract.errors import Reason
 from customizer_contract.sources import S3_URI_PATTERN
 
-Metric = Literal["ExactMatch", "Contains"]
+Metric = Literal["ExactMatch", "Contains", "Loss"]
 
 
 class EvaluationInput(Model):
@@ -39,11 +39,14 @@ class EvaluationReport(Model):
     question: str
     """Digest of what was asked."""
     score: float | None = None
-    """The share of right answers, from 0 to 1. None: not known yet."""
+    """From 0 to 1, more is better: the share of right answers; by Loss, e to the power of minus the loss. None: not
+    known yet."""
+    loss: float | None = None
+    """By Loss: the mean over the tokens of the expected answers of minus the logarithm of their probability."""
     samples: int = 0
     """Samples that the score is about."""
     refused: int = 0
-    """Samples of these that the server did not take; they count as wrong."""
+    """Samples of these that the server did not take; they count as wrong, and have no loss."""
     dataset_digest: str | None = None
     """sha256 over the files that the samples were taken from."""
     reason: Reason | None = None

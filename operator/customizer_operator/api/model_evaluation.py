@@ -31,7 +31,8 @@ class Evaluation(Model):
     is, else prompt and completion."""
     metric: Metric = "ExactMatch"
     """ExactMatch: the share of answers that are the expected ones, blanks around them aside. Contains: the share that
-    hold them."""
+    hold them. Loss: how likely the server finds a token of the expected answers, e to the power of minus their mean
+    loss, which is that of a training's validation; of full weights alone."""
     max_samples: int = Field(100, ge=1, le=1000)
     """Samples that are asked at most; of more, each has the same chance, and it is always the same ones."""
     max_tokens: int = Field(64, ge=1, le=4096)
@@ -70,6 +71,16 @@ EVALUATION_RULES = (
         "!has(self.rollout) || self.rollout.strategy != 'Canary' || has(self.evaluation)",
         "a canary is judged by its score: add evaluation",
     ),
+    CelRule(
+        "!has(self.evaluation) || self.evaluation.metric != 'Loss' || !has(self.runtime.lora)",
+        "a server with room for adapters cannot be asked for a loss: choose metric ExactMatch or Contains, or remove "
+        "runtime.lora",
+    ),
+    CelRule(
+        "!has(self.evaluation) || self.evaluation.metric != 'Loss' || self.weights != 'Direct'",
+        "the loss takes the tokenizer, which is not staged with weights: Direct; choose metric ExactMatch or Contains, "
+        "or weights: Staged",
+    ),
 )
 """What evaluation and rollout ask of each other."""
 
@@ -78,13 +89,15 @@ class EvaluationStatus(Model):
     """How a version has answered."""
 
     score: float
-    """By the metric."""
+    """By the metric; from 0 to 1, more is better."""
+    loss: float | None = None
+    """Mean loss of a token of the expected answers; by metric Loss alone."""
     metric: Metric
     """What the score is."""
     samples: int
     """Samples that were asked."""
     refused: int | None = None
-    """Samples that the server did not take; they count as wrong."""
+    """Samples that the server did not take; they count as wrong, and have no loss."""
     manifest_digest: str | None = None
     """sha256 of the manifest of the artifact that answered; absent for a base model."""
     dataset_digest: str | None = None

@@ -74,6 +74,7 @@ SERVING_REMEDIES: Mapping[Serving, str] = {
     Serving.PREVIOUS_NOT_ASKED: (
         "Set rollout.compareWith to None, or serve the served version's model once more before another one."
     ),
+    Serving.NO_LOSS_OF_ADAPTERS: "Choose evaluation.metric ExactMatch or Contains, or serve a merged model.",
     Serving.DATASET_CHANGED: (
         "Leave the data as they are for the time of a roll-out. Any change of spec.evaluation asks both anew."
     ),

@@ -108,5 +108,7 @@ class ServingReason(StrEnum):
     """The served version was started without spec.evaluation, so that nobody can ask it."""
     DATASET_CHANGED = "DatasetChanged"
     """Canary and served version were asked different data."""
+    NO_LOSS_OF_ADAPTERS = "NoLossOfAdapters"
+    """spec.evaluation asks for the loss of an adapter, which engines tell wrongly, or end when they are asked for."""
     STOPPED = "Stopped"
     """spec.replicas is 0, or spec.suspend is true."""

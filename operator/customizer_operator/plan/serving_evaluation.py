@@ -17,6 +17,11 @@ from customizer_operator.plan.serving_reports import read_report
 from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.serving_verdict import describe
 
+_NO_LOSS = (
+    "The loss of an adapter cannot be told: engines apply adapters to what they write, not always to what they repeat. "
+    "Choose evaluation.metric ExactMatch or Contains, or serve a merged model."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -75,6 +80,8 @@ def plan_evaluation(
 def find_question(deployment: ModelDeployment, version: Version) -> EvaluationInput | Trouble:
     """Says what a version is asked."""
     evaluation = deployment.spec.evaluation or Evaluation()
+    if evaluation.metric == "Loss" and version.artifact is not None and version.artifact.type == "adapter":
+        return Trouble(ServingReason.NO_LOSS_OF_ADAPTERS, _NO_LOSS)
     if evaluation.dataset is not None:
         return _build(evaluation, version, evaluation.dataset.s3.uri, evaluation.prompt_template)
     source = version.source
@@ -113,6 +120,7 @@ def find_score(
         return None
     return EvaluationStatus(
         score=report.score,
+        loss=report.loss,
         metric=question.metric,
         samples=report.samples,
         refused=report.refused or None,

@@ -53,5 +53,6 @@ def tell_score(score: EvaluationStatus) -> str:
 def _tell(score: EvaluationStatus) -> str:
     name = describe(score.manifest_digest)
     refused = f", of which the server did not take {score.refused}" if score.refused else ""
-    scores = f"scores {score.score:.4g} by {score.metric} of {score.samples} samples{refused}"
+    loss = f", a loss of {score.loss:.4g}" if score.loss is not None else ""
+    scores = f"scores {score.score:.4g} by {score.metric} of {score.samples} samples{refused}{loss}"
     return f"{name[:1].upper()}{name[1:]} {scores}"

@@ -95,6 +95,25 @@ def has_canary(world: World) -> bool:
     return (DEPLOYMENT, "bot-canary") in world.objects
 
 
+def test_nobody_is_asked_for_the_loss_of_an_adapter() -> None:
+    world = served(evaluation=EVALUATION | {"metric": "Loss"})
+    status = world.settle()
+    (evaluated,) = (entry for entry in status["conditions"] if entry["type"] == "Evaluated")
+    assert (evaluated["status"], evaluated["reason"]) == ("False", "NoLossOfAdapters")
+    assert "or serve a merged model" in evaluated["message"]
+    assert asked(world, "bot-0") is None
+
+
+def test_of_full_weights_the_loss_is_told() -> None:
+    deployment = build_deployment(evaluation=EVALUATION | {"metric": "Loss"})
+    world = World(deployment, publish(MODEL), MODEL, listed=["tickets"])
+    world.scores = {DIGEST: score(0.5, loss=0.693)}
+    status = world.settle()
+    assert (status["evaluation"]["score"], status["evaluation"]["loss"]) == (0.5, 0.693)
+    (evaluated,) = (entry for entry in status["conditions"] if entry["type"] == "Evaluated")
+    assert "scores 0.5 by Loss of 50 samples, a loss of 0.693" in evaluated["message"]
+
+
 def test_the_served_version_is_asked_once_and_by_one_server() -> None:
     world = served(evaluation=EVALUATION, replicas=2)
     status = world.settle()

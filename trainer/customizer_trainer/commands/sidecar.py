@@ -41,7 +41,8 @@ def run(serving: Serving, store: Path, wish_file: Path, port: int) -> Result:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     prober = Prober(serving.sidecar.port, time.monotonic)
-    evaluator = Evaluator(partial(evaluate, serving.sidecar.port, S3(serving.storage)), time.monotonic)
+    find = partial(find_tokenizer, store)
+    evaluator = Evaluator(partial(evaluate, serving.sidecar.port, S3(serving.storage), find), time.monotonic)
     adapters = build_adapters(serving, serving.sidecar, store)
     sidecar = Sidecar(adapters, prober, evaluator)
     server = ReportServer(port)
@@ -128,6 +129,15 @@ def build_adapters(serving: Serving, server: SidecarInput, store: Path) -> LiveA
             check_layers(folder, model, lora)
 
     return LiveAdapters(engine, find, bring, time.monotonic)
+
+
+def find_tokenizer(store: Path, name: str) -> Path:
+    """Returns the folder with the tokenizer of the full weights that were staged. Raises TokenizerInvalid."""
+    folder = store / SERVED_MODEL.relative_to(MODEL_STORE)
+    if any((folder / file).is_file() for file in ("tokenizer_config.json", "tokenizer.json")):
+        return folder
+    message = f"The loss cannot be computed: no tokenizer was staged for {name}; its server brings it by itself."
+    raise CustomizerError(Reason.TOKENIZER_INVALID, message)
 
 
 def read_wish(path: Path) -> Wish | None:

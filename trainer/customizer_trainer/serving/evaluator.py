@@ -3,16 +3,18 @@
 import logging
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_trainer.outcome import problem_of
+from customizer_trainer.serving.likelihood import encode, measure
 from customizer_trainer.serving.questions import Questions, read_questions
-from customizer_trainer.serving.scoring import Mark, mark
+from customizer_trainer.serving.scoring import Mark, compute_score, mark
 from customizer_trainer.storage.s3 import S3
 
 log = logging.getLogger(__name__)
@@ -69,13 +71,23 @@ class Evaluator:
         self._stop.set()
 
 
-def evaluate(port: int, s3: S3, wanted: EvaluationInput, stop: threading.Event) -> EvaluationReport:
-    """Asks every question once; whatever stands against a score is in the report."""
+def evaluate(
+    port: int, s3: S3, find_folder: Callable[[str], Path], wanted: EvaluationInput, stop: threading.Event
+) -> EvaluationReport:
+    """Asks every question once; whatever stands against a score is in the report.
+
+    `find_folder` returns the folder with the tokenizer of what is served under a name.
+    """
     report = EvaluationReport(question=wanted.digest)
     try:
         with tempfile.TemporaryDirectory() as folder:
             questions = read_questions(wanted, s3, Path(folder))
-        return _sum_up(report, questions, _ask_all(port, wanted, questions, stop))
+        if wanted.metric == "Loss":
+            encoded = encode(questions.samples, find_folder(wanted.model))
+            marks = _ask_all([partial(measure, port, wanted, sample) for sample in encoded], stop)
+        else:
+            marks = _ask_all([partial(mark, port, wanted, question) for question in questions.samples], stop)
+        return _sum_up(report, wanted, questions, marks)
     except CustomizerError as error:
         problem = problem_of(error)
     except OSError as error:
@@ -83,14 +95,14 @@ def evaluate(port: int, s3: S3, wanted: EvaluationInput, stop: threading.Event) 
     return report.model_copy(update={"reason": problem.reason, "message": problem.message})
 
 
-def _ask_all(port: int, wanted: EvaluationInput, questions: Questions, stop: threading.Event) -> list[Mark]:
-    def ask_one(number: int) -> Mark:
+def _ask_all(questions: Sequence[Callable[[], Mark]], stop: threading.Event) -> list[Mark]:
+    def ask_one(question: Callable[[], Mark]) -> Mark:
         if stop.is_set():
             raise CustomizerError(Reason.EVALUATION_FAILED, "It was called off.")
-        return mark(port, wanted, questions.samples[number])
+        return question()
 
     with ThreadPoolExecutor(_AT_ONCE, "question") as pool:
-        tasks = [pool.submit(ask_one, number) for number in range(len(questions.samples))]
+        tasks = [pool.submit(ask_one, question) for question in questions]
         try:
             return [task.result() for task in tasks]
         except CustomizerError:
@@ -99,12 +111,16 @@ def _ask_all(port: int, wanted: EvaluationInput, questions: Questions, stop: thr
             raise
 
 
-def _sum_up(report: EvaluationReport, questions: Questions, marks: list[Mark]) -> EvaluationReport:
+def _sum_up(
+    report: EvaluationReport, wanted: EvaluationInput, questions: Questions, marks: list[Mark]
+) -> EvaluationReport:
+    score, loss = compute_score(wanted.metric, marks)
     refusals = [found.refusal for found in marks if found.refusal is not None]
     message = f"The server did not take {len(refusals)} of {len(marks)} samples: {refusals[0]}" if refusals else None
     return report.model_copy(
         update={
-            "score": sum(found.is_right for found in marks) / len(marks),
+            "score": score,
+            "loss": loss,
             "samples": len(marks),
             "refused": len(refusals),
             "dataset_digest": questions.digest,

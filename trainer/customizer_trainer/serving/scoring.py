@@ -1,44 +1,52 @@
-"""How good an answer of a server is, by each of the metrics."""
+"""How good an answer of a server is, by each of the metrics, and what all of them come to."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException
 from typing import Any
 
 from customizer_contract.errors import CustomizerError, Reason
-from customizer_contract.evaluation import EvaluationInput
+from customizer_contract.evaluation import EvaluationInput, Metric
 from customizer_trainer.datasets.conversations import Conversation
-from customizer_trainer.serving.engines import ask
+from customizer_trainer.serving.inference import RefusedError, infer, not_understood
 from customizer_trainer.serving.questions import Question
-
-_QUOTED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What came of a sample."""
 
-    is_right: bool
+    is_right: bool = False
+    loss: float = 0.0
+    """Over all of its tokens; where it was not asked for words, but how likely they are."""
+    tokens: int = 0
+    """Tokens that the loss is about."""
     refusal: str | None = None
     """What the server said if it did not take the question."""
 
 
-class _RefusedError(Exception):
-    """The server does not take a question: too long, no chat template."""
-
-
 def mark(port: int, evaluation: EvaluationInput, question: Question) -> Mark:
     """Asks one question. Raises EvaluationFailed if the server does not answer."""
-    server = _Server(port, evaluation)
     try:
-        expected, answer = find_expected(question).strip(), server.answer(question).strip()
+        expected, answer = find_expected(question).strip(), _answer(port, evaluation, question).strip()
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        message = f"The server answers in a way that is not understood: {error!r}."
-        raise CustomizerError(Reason.EVALUATION_FAILED, message) from error
-    except _RefusedError as refusal:
-        return Mark(is_right=False, refusal=str(refusal))
-    return Mark(answer == expected if evaluation.metric == "ExactMatch" else expected in answer)
+        raise not_understood(error) from error
+    except RefusedError as refusal:
+        return Mark(refusal=str(refusal))
+    return Mark(is_right=answer == expected if evaluation.metric == "ExactMatch" else expected in answer)
+
+
+def compute_score(metric: Metric, marks: Sequence[Mark]) -> tuple[float, float | None]:
+    """Returns the score, and the loss where that is the metric. Raises EvaluationFailed without any token."""
+    if metric != "Loss":
+        return sum(found.is_right for found in marks) / len(marks), None
+    tokens = sum(found.tokens for found in marks)
+    if not tokens:
+        refusal = next((found.refusal for found in marks if found.refusal), "no sample has an answer")
+        raise CustomizerError(Reason.EVALUATION_FAILED, f"The server took none of {len(marks)} samples: {refusal}")
+    loss = sum(found.loss for found in marks) / tokens
+    return math.exp(-loss), loss
 
 
 def find_expected(question: Question) -> str:
@@ -48,33 +56,12 @@ def find_expected(question: Question) -> str:
     return question.completion
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    port: int
-    evaluation: EvaluationInput
-
-    def answer(self, question: Question) -> str:
-        body = {"max_tokens": self.evaluation.max_tokens, "temperature": 0}
-        if isinstance(question, Conversation):
-            choice = self._post("/v1/chat/completions", body | _chat(question))["choices"][0]
-            return str(choice["message"]["content"] or "")
-        return str(self._post("/v1/completions", body | {"prompt": question.prompt})["choices"][0]["text"])
-
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        try:
-            body = {"model": self.evaluation.model, **body}
-            status, answer = ask(self.port, path, body, self.evaluation.timeout_seconds)
-            if status == HTTPStatus.OK:
-                found: dict[str, Any] = json.loads(answer)
-                return found
-        except (OSError, HTTPException, ValueError) as error:
-            seconds = self.evaluation.timeout_seconds
-            message = f"No answer of the server within {seconds} s: {error}."
-            raise CustomizerError(Reason.EVALUATION_FAILED, message) from error
-        said = f"{status}: {answer[:_QUOTED].decode(errors='replace')}"
-        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _RefusedError(said)
-        raise CustomizerError(Reason.EVALUATION_FAILED, f"The server answers {said}")
+def _answer(port: int, evaluation: EvaluationInput, question: Question) -> str:
+    body = {"max_tokens": evaluation.max_tokens, "temperature": 0}
+    if isinstance(question, Conversation):
+        choice = infer(port, evaluation, "/v1/chat/completions", body | _chat(question))["choices"][0]
+        return str(choice["message"]["content"] or "")
+    return str(infer(port, evaluation, "/v1/completions", body | {"prompt": question.prompt})["choices"][0]["text"])
 
 
 def _chat(question: Conversation) -> dict[str, Any]:

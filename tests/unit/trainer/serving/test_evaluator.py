@@ -57,8 +57,12 @@ def server() -> Iterator[Vllm]:
     vllm.close()
 
 
+def no_tokenizer(name: str) -> Path:
+    raise AssertionError(f"the tokenizer of {name} is asked for")
+
+
 def ask(server: Vllm, s3: S3, **parts: Any) -> EvaluationReport:
-    return evaluate(server.port, s3, build(**parts), threading.Event())
+    return evaluate(server.port, s3, no_tokenizer, build(**parts), threading.Event())
 
 
 def test_the_score_is_the_share_of_right_answers(server: Vllm) -> None:
@@ -149,7 +153,7 @@ def settle(evaluator: Evaluator, wanted: EvaluationInput) -> EvaluationReport:
 def test_each_occasion_is_asked_once_and_what_came_to_no_score_again(server: Vllm) -> None:
     now = [0.0]
     held_out = Store(training=PAIRS)
-    evaluator = Evaluator(partial(evaluate, server.port, cast("S3", held_out)), lambda: now[0])
+    evaluator = Evaluator(partial(evaluate, server.port, cast("S3", held_out), no_tokenizer), lambda: now[0])
     assert evaluator.step(build(), may_ask=False) is None
     assert evaluator.step(None, may_ask=True) is None
     assert evaluator.is_at_rest
