@@ -140,7 +140,7 @@ class Operator:
             "KUBECONFIG": str(kubeconfig),
             "HOME": str(log.parent),
             "PYTHONFAULTHANDLER": "1",  # so that one that hangs says where
-            "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'trainer'}",
+            "PYTHONPATH": ":".join(str(ROOT / folder) for folder in ("operator", "trainer", "tests/untraced")),
             "CUSTOMIZER_IO_IMAGE": "registry.test/io:1",
             "CUSTOMIZER_AUTOMODEL_IMAGE": "registry.test/automodel:1",
             "CUSTOMIZER_UNSLOTH_IMAGE": "registry.test/unsloth:1",

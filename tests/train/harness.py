@@ -78,7 +78,7 @@ class Pod:
                 [python, "-P", "-m", "customizer_trainer", command, *where, *arguments],
                 env={
                     **os.environ,
-                    "PYTHONPATH": str(REPOSITORY / "trainer"),
+                    "PYTHONPATH": f"{REPOSITORY / 'trainer'}:{REPOSITORY / 'tests' / 'untraced'}",
                     "OMP_NUM_THREADS": "1",
                     "HF_HUB_OFFLINE": "1",
                     **self.storage.environment,
