@@ -18,6 +18,8 @@ Start = Callable[[Job], str]
 KIND = "modeldeployment"
 KEY = "sesame"
 PROMPT = "Answer with one word.\n\nMessage: I forgot my password.\nTeam:"
+SHORT = "Team:"
+"""What many ask at once: an engine on CPU takes its time for each token."""
 
 
 def build_base(name: str) -> Job:
@@ -131,7 +133,7 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     tuned = {"name": "tuned", "customizationJobRef": {"name": job}}
 
     def ask_base(_: int) -> str:
-        return complete(url, name, PROMPT, max_tokens=1)
+        return complete(url, name, SHORT, max_tokens=1)
 
     with keep_asking(ask_base) as adding:
         wish(name, tuned, of("zero", "out/live-zero"))
@@ -157,7 +159,7 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
         complete(url, "zero", PROMPT)
 
     answer = complete(url, "tuned", PROMPT)
-    with keep_asking(lambda number: complete(url, (name, "tuned")[number % 2], PROMPT, max_tokens=1)) as outcomes:
+    with keep_asking(lambda number: complete(url, (name, "tuned")[number % 2], SHORT, max_tokens=1)) as outcomes:
         change = {"spec": {"replicas": 2, "runtime": {"maxModelLen": 512}}}
         kubectl.kubectl("patch", KIND, name, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(change))
         assert wait_ready(name, ["tuned"], 480)["adapters"][0]["ready"] == "2/2"
@@ -173,5 +175,6 @@ def test_adapters_come_and_go_while_their_base_model_is_served(start: Start) -> 
     pod, (uid, restarts) = crashed["metadata"]["name"], identity(crashed)
     kubectl.kubectl("exec", pod, "-n", NAMESPACE, "-c", "server", "--", "python", "-c", "import os; os.kill(1, 15)")
     kubectl.wait_until("pod", pod, NAMESPACE, lambda found: identity(found) == (uid, restarts + 1), timeout=120)
+    kubectl.wait_until(KIND, name, NAMESPACE, lambda md: not kubectl.is_true(md, "Ready"), timeout=60)
     assert wait_ready(name, ["tuned"], 480)["adapters"][0]["ready"] == "2/2"
     assert complete(url, "tuned", PROMPT) == answer

@@ -14,7 +14,8 @@ from tests.support import adapters, kubectl, storage
 
 Start = Callable[[Job], str]
 KIND = "modeldeployment"
-PROMPT = "Answer with one word.\n\nMessage: I forgot my password.\nTeam:"
+PROMPT = "Team:"
+"""What is asked all the while: an engine on CPU takes its time for each token."""
 HELD_OUT = "data/canary.jsonl"
 TOKENS = 6
 BASE = f"s3://{BUCKET}/models/smollm2"

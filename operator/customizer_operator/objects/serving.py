@@ -16,6 +16,8 @@ DIGEST_ANNOTATION = f"{GROUP}/spec-digest"
 VERSION_ANNOTATION = f"{GROUP}/version"
 """sha256 of the pods that a Deployment makes: tells what is served, whatever the number of servers."""
 _DEADLINE_SECONDS = 3600
+MIN_READY_SECONDS = 2
+"""How long a server stays ready before another makes way for it: nodes learn of it from the Service only then."""
 
 
 def build_url(deployment: ModelDeployment) -> str:
@@ -94,6 +96,7 @@ def _build_spec(deployment: ModelDeployment, template: Object) -> Object:
     return {
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": _DEADLINE_SECONDS,
+        "minReadySeconds": MIN_READY_SECONDS,
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": deployment.spec.update_strategy.model_dump(by_alias=True),

@@ -1,6 +1,7 @@
 """The pods of a ModelDeployment: which there are, and what keeps them from doing their work."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from customizer_contract.catalogue import CATALOGUE
@@ -16,7 +17,7 @@ from customizer_operator.objects.serving_pods import CANARY, SERVER, STAGE, VERI
 from customizer_operator.objects.serving_sidecar import SIDECAR
 from customizer_operator.objects.verification import verify_name
 from customizer_operator.plan.plan import JOB, POD, EventsOf, Observed
-from customizer_operator.plan.pods import Pod, parse_pod, parse_result
+from customizer_operator.plan.pods import Pod, parse_pod, parse_result, parse_time
 from customizer_operator.plan.serving_crashes import explain_crash
 from customizer_operator.plan.serving_trouble import Trouble
 from customizer_operator.plan.waiting import explain, explain_refusal, is_late
@@ -61,6 +62,12 @@ def is_ready(pod: Pod) -> bool:
     """Tells whether the kubelet found the pod's server ready."""
     conditions: list[Object] = pod.raw.get("status", {}).get("conditions") or []
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def ready_since(pod: Pod) -> datetime | None:
+    """Returns since when a pod is as ready as it is, if that is told."""
+    conditions: list[Object] = pod.raw.get("status", {}).get("conditions") or []
+    return next((parse_time(entry.get("lastTransitionTime")) for entry in conditions if entry["type"] == "Ready"), None)
 
 
 def ask_about_pods(observed: Observed, component: str) -> list[EventsOf]:

@@ -2,18 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from customizer_operator.api.base import Object
 from customizer_operator.api.model_runtime import PORT
-from customizer_operator.objects.serving import find_digest
+from customizer_operator.objects.serving import MIN_READY_SECONDS, find_digest
 from customizer_operator.objects.serving_sidecar import asks_for_key
 from customizer_operator.plan.plan import HttpGet, Observed
 from customizer_operator.plan.pods import Pod
-from customizer_operator.plan.serving_pods import is_ready
+from customizer_operator.plan.serving_pods import is_ready, ready_since
 from customizer_operator.plan.serving_reports import read_report
 
 _POLL_SECONDS = 2.0
+_UNREACHED = timedelta(seconds=MIN_READY_SECONDS + 1)
+"""How long nodes may still know nothing of a server that became ready; the kubelet tells whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Replicas:
     wanted: int
     existing: int
     answering: int
-    """Replicas, old ones included, that list every model."""
+    """Replicas, old ones included, that list every model and are reached through the Service."""
     is_current: bool
     """Whether all of them are of the newest spec and none is missing or left over."""
     unlisted: tuple[str, ...] = ()
@@ -64,7 +67,7 @@ def count_replicas(
             continue
         missing = set(names) - listed
         unlisted |= missing
-        answering += not missing
+        answering += not missing and _is_reached(observed, pod)
     return Replicas(
         wanted=wanted,
         existing=existing,
@@ -72,6 +75,12 @@ def count_replicas(
         is_current=(is_newest and (digest is None or find_digest(deployment) == digest) and is_steady(deployment)),
         unlisted=tuple(sorted(unlisted)),
     )
+
+
+def _is_reached(observed: Observed, pod: Pod) -> bool:
+    """Tells whether the Service's address leads to a ready pod: it takes controllers and nodes a moment."""
+    since = ready_since(pod)
+    return since is None or observed.now - since >= _UNREACHED
 
 
 def is_steady(deployment: Object) -> bool:

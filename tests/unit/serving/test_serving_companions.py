@@ -254,6 +254,7 @@ def test_servers_are_spread_and_replaced_as_asked() -> None:
     )
     spec = world.get(DEPLOYMENT, "bot")["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert spec["minReadySeconds"] > 0
     assert spec["template"]["spec"]["topologySpreadConstraints"] == [
         {
             "topologyKey": "topology.kubernetes.io/zone",

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -98,6 +99,17 @@ def test_a_base_model_is_served_under_the_name_of_the_deployment() -> None:
     status = world.settle()
     assert status["models"] == [{"name": "bot", "kind": "base"}]
     assert "artifact" not in status
+
+
+def test_a_server_that_nodes_may_not_know_of_yet_is_waited_for() -> None:
+    world = World(build_deployment(), publish(ADAPTER), ADAPTER, listed=["tickets", "tickets-base"])
+    world.ready_at = world.now + timedelta(hours=1)
+    status = world.settle()
+    assert (condition(status, "Available")[0], condition(status, "Ready")[0]) == ("False", "False")
+    assert world.log[-1].requeue_after == 3.0
+    world.ready_at = world.now - timedelta(seconds=3)
+    world.step()
+    assert world.settle()["state"] == "Ready"
 
 
 @pytest.mark.parametrize("wait", ["verdict", "listed"])

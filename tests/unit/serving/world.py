@@ -101,6 +101,8 @@ class World:
     """What the verify pod finds; None: it does not end."""
     listed: list[str] | None = None
     """What ready servers list; None: no server becomes ready."""
+    ready_at: datetime | None = None
+    """Since when ready servers are; None: nobody tells."""
     server_status: Object = field(default_factory=dict)
     """Status of a server's pod while it is not ready."""
     adapters: dict[str, AdapterReport] = field(default_factory=dict)
@@ -337,7 +339,9 @@ class World:
     def _run_servers(self, name: str, deployment: Object) -> None:
         wanted = deployment["spec"]["replicas"]
         address = SERVERS if name == "bot" else CANARY
-        ready: Object = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+        since = {"lastTransitionTime": self.ready_at.isoformat()} if self.ready_at else {}
+        conditions = [{"type": "Ready", "status": "True", **since}]
+        ready: Object = {"phase": "Running", "podIP": address, "conditions": conditions}
         for number in range(wanted):
             status = ready if self.listed is not None else {"phase": "Pending", **self.server_status}
             pod = self._pod(f"{name}-{number}", deployment, status)
