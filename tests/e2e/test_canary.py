@@ -73,7 +73,7 @@ def requests(url: str, good: str, bad: str) -> Iterator[dict[str, int]]:
     stop = threading.Event()
 
     def run(model: str) -> None:
-        while not stop.wait(0.5):
+        while not stop.wait(1.0):
             try:
                 ask.complete(url, model, PROMPT, max_tokens=1, timeout=300)
             except urllib.error.HTTPError as error:
