@@ -80,7 +80,8 @@ def count_replicas(
 def _is_reached(observed: Observed, pod: Pod) -> bool:
     """Tells whether the Service's address leads to a ready pod: it takes controllers and nodes a moment."""
     since = ready_since(pod)
-    return since is None or observed.now - since >= _UNREACHED
+    # A node whose clock is ahead must not be waited for until its time has come.
+    return since is None or abs(observed.now - since) >= _UNREACHED
 
 
 def is_steady(deployment: Object) -> bool:
