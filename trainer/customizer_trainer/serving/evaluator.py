@@ -12,7 +12,6 @@ from pathlib import Path
 from customizer_contract.errors import CustomizerError, Reason
 from customizer_contract.evaluation import EvaluationInput, EvaluationReport
 from customizer_trainer.outcome import problem_of
-from customizer_trainer.serving.likelihood import encode, measure
 from customizer_trainer.serving.questions import Questions, read_questions
 from customizer_trainer.serving.scoring import Mark, compute_score, mark
 from customizer_trainer.storage.s3 import S3
@@ -83,6 +82,9 @@ def evaluate(
         with tempfile.TemporaryDirectory() as folder:
             questions = read_questions(wanted, s3, Path(folder))
         if wanted.metric == "Loss":
+            # Needs numpy, which no other sidecar has to hold.
+            from customizer_trainer.serving.likelihood import encode, measure
+
             encoded = encode(questions.samples, find_folder(wanted.model))
             marks = _ask_all([partial(measure, port, wanted, sample) for sample in encoded], stop)
         else:
