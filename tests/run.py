@@ -96,17 +96,19 @@ class Command:
         if status != 0:
             sys.exit(f"{' '.join(map(str, self.words))}: exit status {status}")
 
+    def run(self) -> None:
+        """Runs it and ends the run if it fails."""
+        self.check(self.start().wait())
+
 
 def call(*words: str | Path, **variables: str) -> None:
     """Runs a command and ends the run if it fails."""
-    command = Command(words, variables)
-    command.check(command.start().wait())
+    Command(words, variables).run()
 
 
 def pytest(environment: str, level: str, *wrapper: str | Path, **variables: str) -> None:
     """Runs the tests of one folder."""
-    command = build_pytest(environment, level, *wrapper, **variables)
-    command.check(command.start().wait())
+    build_pytest(environment, level, *wrapper, **variables).run()
 
 
 def build_pytest(environment: str, level: str, *wrapper: str | Path, **variables: str) -> Command:

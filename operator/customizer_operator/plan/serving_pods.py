@@ -60,14 +60,18 @@ def _is_ours(observed: Observed, pod: Pod, component: str) -> bool:
 
 def is_ready(pod: Pod) -> bool:
     """Tells whether the kubelet found the pod's server ready."""
-    conditions: list[Object] = pod.raw.get("status", {}).get("conditions") or []
-    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+    return _readiness(pod).get("status") == "True"
 
 
 def ready_since(pod: Pod) -> datetime | None:
     """Returns since when a pod is as ready as it is, if that is told."""
+    return parse_time(_readiness(pod).get("lastTransitionTime"))
+
+
+def _readiness(pod: Pod) -> Object:
+    """Returns the condition Ready; an empty one while there is none."""
     conditions: list[Object] = pod.raw.get("status", {}).get("conditions") or []
-    return next((parse_time(entry.get("lastTransitionTime")) for entry in conditions if entry["type"] == "Ready"), None)
+    return next((entry for entry in conditions if entry["type"] == "Ready"), {})
 
 
 def ask_about_pods(observed: Observed, component: str) -> list[EventsOf]:
